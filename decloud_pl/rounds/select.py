@@ -14,7 +14,7 @@ from decloud_pl.store.ipfs.cid import Cid
 WALLET_MINIMUM = 890_880
 """The rent-exempt minimum of an empty account in lamports. A wallet that pays must keep it."""
 TRANSACTIONS_PER_ROUND = 3
-_WATT_SECONDS_PER_KWH = 3_600_000
+WATT_SECONDS_PER_KWH = 3_600_000
 _TOO_LATE = "its join deadline has passed"
 _SAFETY = 1.25
 """The allowed slowdown of a training compared with the measurement."""
@@ -264,7 +264,7 @@ def _profit(round_: Round, resolved: str | None, criteria: Criteria, situation: 
         return Check("expected profit", passed=True, detail="no minimum is set")
     seconds = 0 if resolved is None else -(-int(situation.train_seconds.get(resolved, 0) * 1000) // 1000)
     share = round_.after_treasury(round_.trainers_pool // (round_.trainers_count + 1))
-    energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
+    energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // WATT_SECONDS_PER_KWH
     profit = share - criteria.join_cost - energy
     detail = (
         f"its expected profit is {format_sol(profit)} ({format_sol(share)} as one of {round_.trainers_count + 1} "

@@ -1,8 +1,8 @@
 """Compare what we earn with the usual loop in the same round and time, on the real Fashion-MNIST: scripts/bench earn.
 
-Both sides train from the same base model for the same time, in turn. The validator's own code scores our update file, and
-the rival's weights, on the whole test split. Each finished run is a line in the file of --results. A second call skips the
-runs that the file has, so parts can run alone and be resumed.
+Both sides train from the same base model for the same time, in turn. The validator's own code scores our update file,
+and the rival's weights, on the whole test split. Each finished run is a line in the file of --results. A second call
+skips the runs that the file has, so parts can run alone and be resumed.
 """
 
 from __future__ import annotations
@@ -157,13 +157,13 @@ def _targets(pairs: list[dict[str, Any]]) -> dict[str, bool]:
     for seconds in sorted({pair["seconds"] for pair in pairs}):
         for base in sorted({pair["base"] for pair in pairs}):
             leads = [pair["lead"] for pair in pairs if (pair["seconds"], pair["base"]) == (seconds, base)]
-            least = 1.5 if base < 50 else 1.0  # noqa: PLR2004  # percent
+            least = 1.5 if base < 50 else 1.0  # percent
             if leads:
                 found[f"{least} points above the rival from {base} % in {seconds:g} s"] = (
                     statistics.mean(leads) >= least
                 )
     for base, least in ((88, 0.6), (80, 0.53)):
-        shares = [pair["share_of_pool"] for pair in pairs if abs(pair["base"] - base) <= 4]  # noqa: PLR2004
+        shares = [pair["share_of_pool"] for pair in pairs if abs(pair["base"] - base) <= 4]
         if shares:
             found[f"{least:.0%} of the pool from {base} %"] = min(shares) >= least
     return found

@@ -78,7 +78,7 @@ class RoundDataModule(LightningDataModule):
     def again(
         self, *, seed: int | None = None, batch_size: int | None = None, augment: Mapping[str, Any] | None = None
     ) -> RoundDataModule:
-        """Return the same data from its start for another fit, optionally with other arguments. It shares packed rows."""
+        """Return the same data for another fit, from its start, optionally with other arguments. It shares the rows."""
         other = RoundDataModule(
             self.source,
             self.spec,

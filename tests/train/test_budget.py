@@ -137,6 +137,7 @@ FAST, SLOW = Pace(1e-6, 0.01, 60), Pace(1e-3, 1.0, 60)
         (SLOW, "image", 54_000, 0.1, "fast"),
         (FAST, "image", 54_000, 0.1, "long"),
         (SLOW, "image", 54_000, 0.88, "finetune"),
+        (FAST, "image", 54_000, 0.88, "finetune_long"),
         (FAST, "image", 1_300, 0.1, "small"),
         (FAST, "text", 100_000, 0.5, "text"),
     ],
@@ -216,6 +217,8 @@ def test_a_chosen_recipe_applies_below_the_user_s_settings() -> None:
     assert found.scheduler == settings.recipe["scheduler"]
     assert found.datamodule["batch_size"] == 64
     assert found.datamodule["augment"] == {"flip": True, "shift": 0, "cutout": 0}
+    plain = compose(["recipe=long", "datamodule.augment.flip=false", "dataset=fashionmnist"])
+    assert with_chosen(plain, plain.given).datamodule["augment"] == {"flip": False, "shift": 2, "cutout": 0}
     other = compose(["recipe=fast", "optimizer=sgd"])
     assert with_chosen(other, other.given).optimizer == other.optimizer
 

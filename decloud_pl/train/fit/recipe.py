@@ -52,7 +52,9 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
             continue
         own, wanted = dict(getattr(config, name) or {}), dict(recipe[name])
         if "augment" in wanted:
-            wanted["augment"] = {**own.get("augment", {}), **_harmless(wanted["augment"], config.dataset)}
+            harmless = _harmless(wanted["augment"], config.dataset)
+            changed = {key: one for key, one in harmless.items() if f"{name}.augment.{key}" not in given}
+            wanted["augment"] = {**(own.get("augment") or {}), **changed}
         kept = {key: value for key, value in own.items() if name in _MERGED or f"{name}.{key}" in given}
         found[name] = {**kept, **{key: one for key, one in wanted.items() if f"{name}.{key}" not in given}}
     return found

@@ -313,6 +313,7 @@ class World:
             f"storage.path={hydra_text(str(Path(endpoints.home) / 'store'))}",
             f"home={hydra_text(str(self.home))}",
             "poll_interval=0.1",
+            "budget=documented",  # a short training that does not depend on the machine's speed
         ]
 
     def open_journal(self) -> Journal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -12,6 +13,12 @@ _RATES = Range(
     "a list of multiples of the learning rate, not all of them 1, like [0.3,1,3]",
     lambda rates: all(0 < rate < float("inf") for rate in rates) and any(rate != 1 for rate in rates),
 )
+_FIXES_A_TRAINING = (
+    *("trainer.max_epochs", "trainer.min_epochs", "trainer.max_steps", "trainer.min_steps", "trainer.max_time"),
+    *("trainer.limit_train_batches", "trainer.accumulate_grad_batches", "datamodule.batch_size"),
+    *("optimizer", "scheduler", "tune"),
+)
+"""Settings of how long and how fast a training learns. A user who sets one of them gets the documented values."""
 _COUNTS = Range("a list of numbers of at least 1, or []", lambda numbers: all(number >= 1 for number in numbers))
 
 
@@ -74,4 +81,15 @@ class TrainingConfig:
     logger: dict[str, Any] | None = None
     update: UpdateConfig = field(default_factory=UpdateConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    budget: Annotated[str, one_of("compete", "documented")] = "compete"
+    budget_seconds: Annotated[float, ABOVE_ZERO] = 600.0
+    recipe: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+
+    def competes(self, given: Collection[str]) -> bool:
+        """Return whether a training uses the time until its deadline.
+
+        ``given`` has the places of the settings that the user has set.
+        """
+        fixed = any(f"{place}.".startswith(f"{one}.") for place in given for one in _FIXES_A_TRAINING)
+        return self.budget == "compete" and not fixed

@@ -88,6 +88,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
             max_concurrent_rounds=settings.max_concurrent_rounds,
             join_cost=join_cost(deposit, settings.chain.max_priority_lamports),
             daily_cap=parse_sol(settings.chain.daily_cap),
+            adapts=settings.competes(settings.given),
             own={name: build({**node, "_partial_": True}, packages=packages) for name, node in nodes.items()},
         ),
         resolve=lambda name: catalog.resolve(name).name,

@@ -18,7 +18,7 @@ _SECONDS = 120.0
 # Plain numbers, which are validated without building anything.
 _PLAIN = {"trainer.max_epochs", "trainer.limit_train_batches"}
 _CHOICE = "trainer"
-_BUILT = ("module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "logger")
+_BUILT = ("module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "logger", "recipe")
 
 
 def needs_check(plan: TrainingPlan) -> bool:

@@ -15,6 +15,7 @@ from decloud_pl.durable import make_private
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, flat
 from decloud_pl.rounds.planner import make_catalog, processors, training_plan
+from decloud_pl.train.fit.recipe import with_chosen
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 
@@ -57,6 +58,7 @@ def run_experiment(
     from decloud_pl.models.package import read_spec
     from decloud_pl.train.run import train_round
 
+    settings = with_chosen(settings, settings.given)
     make_private(folder)
     begun = monotonic()
     dataset = dataset_node(settings)

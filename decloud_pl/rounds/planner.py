@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.config import Settings
+from decloud_pl.config import RewardsConfig, Settings
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
-from decloud_pl.domain import Convention, Payout
+from decloud_pl.domain import Convention, Payout, parse_sol
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
+from decloud_pl.rounds.select import WATT_SECONDS_PER_KWH
+from decloud_pl.train.fit.recipe import with_chosen
 from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, TrainingPlan
+
+_ENERGY_SHARE = 0.1
+"""Most energy for a training, as a share of the round's reward. More time gains ever less."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,9 @@ class SettingsPlanner:
         Raises:
             DatasetNotSupported: no reader supports the round's data set.
         """
+        affordable = affordable_seconds(self.settings.rewards, record.reward_amount)
         return training_plan(
-            self.settings,
+            replace(self.settings, budget_seconds=max(1.0, min(self.settings.budget_seconds, affordable))),
             dataset=self._dataset_node(record),
             base_model=base_model,
             folder=folder,
@@ -71,6 +78,15 @@ class SettingsPlanner:
             # The plan is a file, and this address may hold a key. The data set is already on this machine.
             data = replace(data, mirror="")
         return catalog.find(record.resolved_dataset).node(data)
+
+
+def affordable_seconds(rewards: RewardsConfig, reward: int) -> float:
+    """Return after how many seconds of training the energy costs a tenth of a round's reward, in lamports.
+
+    It is infinite if the power or the price of energy is not set.
+    """
+    per_second = parse_sol(rewards.sol_per_kwh) * rewards.watts / WATT_SECONDS_PER_KWH
+    return _ENERGY_SHARE * reward / per_second if per_second else math.inf
 
 
 def make_catalog(settings: Settings) -> Catalog:
@@ -131,7 +147,7 @@ def training_plan(
             allow_packages=tuple(settings.allow_packages),
             payout=payout,
         ),
-        TrainingConfig(**{**nodes, "dataset": dataset, "logger": logger}),
+        with_chosen(TrainingConfig(**{**nodes, "dataset": dataset, "logger": logger}), settings.given),
     )
 
 

@@ -16,7 +16,7 @@ from decloud_pl.store.ipfs.cid import Cid
 WALLET_MINIMUM = 890_880
 """The rent-exempt minimum of an empty account in lamports. A wallet that pays must keep it."""
 TRANSACTIONS_PER_ROUND = 3
-_WATT_SECONDS_PER_KWH = 3_600_000
+WATT_SECONDS_PER_KWH = 3_600_000
 _TOO_LATE = "its join deadline has passed"
 _SAFETY = 1.25
 """The allowed slowdown of a training compared with the measurement."""
@@ -39,6 +39,7 @@ class Criteria:
         max_concurrent_rounds: the most rounds to work on at a time.
         join_cost: the most that a round can cost, see `join_cost`.
         daily_cap: the most that fees and deposits may cost in 24 hours; 0 means no cap.
+        adapts: whether a training adapts its duration to the time until the deadline.
         own: the user's own criteria by name. Each returns why not to join a round in a `Situation`, or "".
     """
 
@@ -47,6 +48,7 @@ class Criteria:
     max_concurrent_rounds: int = 1
     join_cost: int = 0
     daily_cap: int = 0
+    adapts: bool = False
     own: Mapping[str, Callable[[Round, Situation], str]] = field(default_factory=dict)
 
 
@@ -136,7 +138,7 @@ def explain(
         dataset,
         _model_cid(round_),
         _wanted(round_, resolved, criteria),
-        _speed(resolved, situation),
+        _speed(resolved, criteria, situation),
         _profit(round_, resolved, criteria, situation),
         _balance(criteria, situation),
         _daily_cap(criteria, situation),
@@ -293,7 +295,9 @@ def _wanted(round_: Round, resolved: str | None, criteria: Criteria) -> Check:
     return Check("wanted data sets", passed=True, detail=", ".join(sorted(criteria.datasets)) or "any")
 
 
-def _speed(resolved: str | None, situation: Situation) -> Check:
+def _speed(resolved: str | None, criteria: Criteria, situation: Situation) -> Check:
+    if criteria.adapts:
+        return Check("speed", passed=True, detail="a training adapts to the time until the deadline")
     seconds = None if resolved is None else situation.train_seconds.get(resolved)
     if seconds is None or situation.submit_window is None:
         return Check("speed", passed=True, detail="not measured yet")
@@ -308,7 +312,7 @@ def _profit(round_: Round, resolved: str | None, criteria: Criteria, situation: 
         return Check("expected profit", passed=True, detail="no minimum is set")
     seconds = 0 if resolved is None else -(-int(situation.train_seconds.get(resolved, 0) * 1000) // 1000)
     share = round_.after_treasury(round_.trainers_pool // (round_.trainers_count + 1))
-    energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
+    energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // WATT_SECONDS_PER_KWH
     profit = share - criteria.join_cost - energy
     detail = (
         f"its expected profit is {format_sol(profit)} ({format_sol(share)} as one of {round_.trainers_count + 1} "

@@ -27,11 +27,15 @@ LAST_UPDATE_FILE = "update-of-all-data.pt"
 BASE_WEIGHTS_FILE = "base.safetensors"
 CHECKPOINT_FILE = "training.ckpt"
 PROBE_FILE = "probe.json"
+BUDGET_FILE = "budget.json"
 
 ScoreSplit = Literal["held_out", "test"]
 # The nodes that determine the resulting weights. `update` only determines how they are written, and `fit` and `logger`
 # have no influence on either.
-_WEIGHTS = ("seed", "dataset", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "tune")
+_WEIGHTS = (
+    *("seed", "dataset", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "tune"),
+    *("budget", "budget_seconds", "recipe"),
+)
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,12 @@ def fashion_mnist_node() -> dict[str, Any]:
     return Catalog(data).resolve("fashionmnist").node(data)
 
 
-def plan(folder: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1) -> TrainingPlan:
-    """Return a round's plan with the default settings."""
-    settings = compose([f"seed={seed}", f"max_batches={steps}", *overrides])
+def plan(
+    folder: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1, limited: bool = True
+) -> TrainingPlan:
+    """Return a round's plan with the default settings; with at most ``steps`` per epoch if ``limited``."""
+    limit = [f"max_batches={steps}"] if limited else []
+    settings = compose([f"seed={seed}", *limit, *overrides])
     return training_plan(
         settings,
         dataset=fashion_mnist_node(),

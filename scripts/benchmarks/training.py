@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import our_fit
+import step_profile
 import torch
 import training_worker
 from usual_loop import UsualLoop
@@ -92,6 +93,7 @@ def _speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "ours_steps_per_second": [round(rate, 1) for rate in rates["ours"]],
         "usual_steps_per_second": [round(rate, 1) for rate in rates["usual"]],
         "ratio_of_medians": round(median["ours"] / median["usual"], 2),
+        "step_profile": step_profile.shares(our_fit.setup(folder, steps=arguments.steps)),
     }
 
 

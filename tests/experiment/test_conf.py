@@ -31,8 +31,9 @@ TRAINED = (
     "fit",
     "update",
     "tune",
+    "recipe",
 )
-QUICK = ("task=experiment", "max_batches=1", "batch_size=4")
+QUICK = ("task=experiment", "max_batches=1", "batch_size=4", "epochs=1")
 TEXT_MODELS = ("text_bag", "text_transformer")
 NEED_A_LOGGER = ("callbacks=lr_monitor", "callbacks=device_stats")
 

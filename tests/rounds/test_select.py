@@ -186,6 +186,12 @@ def test_a_machine_that_is_too_slow_does_not_join(window: int | None, accepted: 
     assert not decision.settled
 
 
+def test_a_training_that_adapts_to_the_time_is_never_too_slow() -> None:
+    situation = dataclasses.replace(SITUATION, train_seconds={"digits": 100.0}, submit_window=100)
+    assert not select(ROUND, ANY, situation).accept
+    assert select(ROUND, dataclasses.replace(ANY, adapts=True), situation).accept
+
+
 def test_a_join_that_would_come_too_late_is_not_sent() -> None:
     soon = dataclasses.replace(ROUND, join_deadline=NOW + 3)
     assert select(soon, ANY, dataclasses.replace(SITUATION, join_seconds=3.0)).accept

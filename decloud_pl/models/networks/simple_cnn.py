@@ -24,9 +24,10 @@ class SimpleCNN(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        hidden = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
-        hidden = functional.max_pool2d(functional.relu(self.conv2(hidden)), 2)
-        hidden = functional.max_pool2d(functional.relu(self.conv3(hidden)), 2)
+        # The order of ReLU and pooling changes neither outputs nor gradients. After the pooling, a ReLU has less work.
+        hidden = functional.relu(functional.max_pool2d(self.conv1(images), 2))
+        hidden = functional.relu(functional.max_pool2d(self.conv2(hidden), 2))
+        hidden = functional.relu(functional.max_pool2d(self.conv3(hidden), 2))
         hidden = self.dropout(functional.relu(self.fc1(hidden.flatten(1))))
         logits: torch.Tensor = self.fc2(hidden)
         return logits

@@ -73,7 +73,10 @@ class RoundCallbacks:
         average = AverageWeights(network=network) if {"ema", "average"} & set(names) else None
         deadline: DeadlineCallback | None = None
         if supervisor.finish_at is not None:
-            deadline = DeadlineCallback(supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=stopped)
+            planned = setup.competes
+            deadline = DeadlineCallback(
+                supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=stopped, planned=planned
+            )
         baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
         choice = Choice(setup.state, names, best, average, judge.select, supervisor, lambda: baseline.seconds)
         writer = judge.writer(setup.config.update, note=lambda text: supervisor.note("encode", text))

@@ -163,6 +163,7 @@ class BatchStream:
         epoch: the first epoch.
         rank: of this process among ``world`` processes.
         world: the number of processes.
+        numbered: yield the rows' numbers in the split, int64 (N,), after the labels.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class BatchStream:
         epoch: int = 0,
         rank: int = 0,
         world: int = 1,
+        numbered: bool = False,
     ) -> None:
         self._reader = reader
         self._batch_size = batch_size
@@ -182,6 +184,7 @@ class BatchStream:
         self._limit = limit
         self._rank = rank
         self._world = world
+        self._numbered = numbered
         self._next = (epoch, 0)  # epoch and batch at which the next iteration starts
         self._reached = (epoch, 0)  # epoch and batch after the last batch returned
 
@@ -194,12 +197,14 @@ class BatchStream:
         shared = self._batches(epoch)[position:]
         parts = [torch.tensor_split(batch, self._world)[self._rank] for batch in shared]
         # A process without a share of a small last batch still has to take part in the step.
-        rows = self._reader.read([part if len(part) else batch[:1] for part, batch in zip(parts, shared, strict=True)])
-        for batch, part, row in zip(shared, parts, rows, strict=True):
+        wanted = [part if len(part) else batch[:1] for part, batch in zip(parts, shared, strict=True)]
+        rows = self._reader.read(wanted)
+        for batch, part, numbers, row in zip(shared, parts, wanted, rows, strict=True):
             position += 1
             self._reached = (epoch, position)
             weight = len(part) * self._world / len(batch)
-            yield row if weight == 1 else (*row, torch.tensor(weight))
+            one = (*row, numbers) if self._numbered else row
+            yield one if weight == 1 else (*one, torch.tensor(weight))
 
     def _batches(self, epoch: int) -> list[torch.Tensor]:
         if self._seed is None:

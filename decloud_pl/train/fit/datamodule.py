@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 
 from decloud_pl.data.source import Source, SplitName
 from decloud_pl.models.spec import InputSpec
+from decloud_pl.train.fit.augment import Augmentation
 from decloud_pl.train.fit.batches import (
     BatchReader,
     BatchStream,
@@ -42,6 +44,7 @@ class RoundDataModule(LightningDataModule):
         seed: determines the order of the training batches.
         memory_bytes: a packed training or test split larger than this is streamed.
         workers: number of processes that stream.
+        augment: random changes of the training images; see `Augmentation`. Texts are never changed.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class RoundDataModule(LightningDataModule):
         seed: int = 0,
         memory_bytes: int = 2 << 30,
         workers: int = 2,
+        augment: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -63,6 +67,8 @@ class RoundDataModule(LightningDataModule):
         self._seed = seed
         self._memory_bytes = memory_bytes
         self._workers = workers
+        self._augment = Augmentation.of(augment)
+        self._augments = bool(self._augment) and source.kind == "image"
         self._readers: dict[SplitName, BatchReader] = {}
         self._train: BatchStream | None = None
         self._place: dict[str, int] | None = None
@@ -72,15 +78,23 @@ class RoundDataModule(LightningDataModule):
         """The number of classes of the data set."""
         return self.source.num_classes
 
-    def again(self, *, seed: int | None = None) -> RoundDataModule:
-        """Return the same data from its start, for another fit, optionally in another order. Packed rows are shared."""
+    @property
+    def training_samples(self) -> int:
+        """The number of samples in the training split."""
+        return len(self._reader("train"))
+
+    def again(
+        self, *, seed: int | None = None, batch_size: int | None = None, augment: Mapping[str, Any] | None = None
+    ) -> RoundDataModule:
+        """Return the same data for another fit, from its start, optionally with other arguments. It shares the rows."""
         other = RoundDataModule(
             self.source,
             self.spec,
-            batch_size=self._batch_size,
+            batch_size=self._batch_size if batch_size is None else batch_size,
             seed=self._seed if seed is None else seed,
             memory_bytes=self._memory_bytes,
             workers=self._workers,
+            augment=dataclasses.asdict(self._augment) if augment is None else augment,
         )
         other.held_out = self.held_out
         other._readers = self._readers  # private, but of the same class
@@ -106,6 +120,7 @@ class RoundDataModule(LightningDataModule):
             epoch=0 if trainer is None else trainer.current_epoch,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
+            numbered=self._augments,
         )
         if self._place is not None:
             self._train.load_state_dict(self._place)
@@ -136,8 +151,11 @@ class RoundDataModule(LightningDataModule):
         return self._in_order(self._reader("test"))
 
     def on_after_batch_transfer(self, batch: Sequence[torch.Tensor], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
-        """Convert packed rows to the network's input, on the device of the network."""
+        """Augment packed rows of a training, and convert them to the network's input, on the device of the network."""
         packed, *rest = batch
+        if self._augments and self.trainer is not None and self.trainer.training:
+            labels, numbers, *rest = rest
+            packed, rest = self._augment(packed, numbers, self.trainer.current_epoch), [labels, *rest]
         inputs = self._encoder.batch(packed)
         if self.trainer is not None:
             # Lightning converts a batch before this hook, when the rows are still integers.

@@ -1,9 +1,10 @@
-"""Ending a fit in time for a deadline."""
+"""Ending a fit in time for a deadline, and the share of the time until then that has passed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -15,10 +16,13 @@ _FORGET = 0.95
 class DeadlineCallback(Callback):
     """End the fit at the last batch boundary before a deadline, as if it were complete.
 
+    A learning rate schedule can follow `share`, which reaches 1 at the deadline.
+
     Args:
         stop_at: the deadline, in seconds on the scale of ``monotonic``.
         monotonic: returns the time in seconds.
         on_stop: called when the fit ends early.
+        planned: the training was planned to last until the deadline, so its end there is not early.
     """
 
     def __init__(
@@ -27,13 +31,28 @@ class DeadlineCallback(Callback):
         *,
         monotonic: Callable[[], float] = time.monotonic,
         on_stop: Callable[[Trainer], None] | None = None,
+        planned: bool = False,
     ) -> None:
         self._stop_at = stop_at
         self._monotonic = monotonic
         self._on_stop = on_stop
+        self._planned = planned
         self._last = 0.0
         self._slowest = 0.0
+        self._begun: float | None = None
+        self._share = self._resumed = 0.0
         self.stopped = False
+
+    def share(self) -> float:
+        """Return the share of the fit's time that has passed, from 0 to 1. It never falls.
+
+        After a resume, it continues from the share at the checkpoint.
+        """
+        if self._begun is not None:
+            whole, passed = self._stop_at - self._begun, self._monotonic() - self._begun
+            of_this_run = min(1.0, passed / whole) if whole > 0 else 1.0
+            self._share = max(self._share, self._resumed + (1 - self._resumed) * of_this_run)
+        return self._share
 
     def reserve(self, seconds: float) -> None:
         """Stop this many seconds earlier. The time since the last step is not counted as part of a step."""
@@ -41,7 +60,7 @@ class DeadlineCallback(Callback):
         self._last = self._monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last = self._monotonic()
+        self._last = self._begun = self._monotonic()
         # A resumed fit already has an update to submit.
         if trainer.global_step and agree(trainer, self._last >= self._stop_at):
             self._stop(trainer)
@@ -63,13 +82,19 @@ class DeadlineCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = self._monotonic()  # the duration of a step does not include validation
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"share": self.share()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._share = self._resumed = float(state_dict["share"])
+
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True
         # Ignore the user's minimum epochs and steps here: a late update earns nothing.
         trainer.fit_loop.min_epochs = 0
         trainer.fit_loop.epoch_loop.min_steps = None
         total = trainer.estimated_stepping_batches
-        if not self.stopped and trainer.global_step < total:
+        if not self.stopped and not self._planned and trainer.global_step < total:
             self.stopped = True
             if self._on_stop is not None:
                 self._on_stop(trainer)

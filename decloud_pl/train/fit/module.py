@@ -28,6 +28,8 @@ class RoundModule(LightningModule):
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the schedule, which advances with every batch. None keeps the rate constant.
         compiled: run the network through ``torch.compile``.
+        label_smoothing: share of the training's targets that is spread over all classes.
+        dropout: the probability of all of the network's dropout layers; None keeps theirs.
     """
 
     LOGGED: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
@@ -41,6 +43,8 @@ class RoundModule(LightningModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
         compiled: bool = False,
+        label_smoothing: float = 0.0,
+        dropout: float | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -50,6 +54,11 @@ class RoundModule(LightningModule):
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self._optimizer = optimizer
         self._scheduler = scheduler
+        self._label_smoothing = label_smoothing
+        if dropout is not None:
+            for part in network.modules():
+                if isinstance(part, nn.Dropout):
+                    part.p = dropout
         if compiled:
             network.compile()  # in place, which keeps the names in its state dict
 
@@ -60,7 +69,7 @@ class RoundModule(LightningModule):
     def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
         inputs, labels, *weight = batch
         logits = self(inputs)
-        loss = functional.cross_entropy(logits.float(), labels)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self._label_smoothing)
         # Compute the accuracy only at logged steps: logging costs more than the arithmetic of a step.
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set while the Trainer is made
         if every and (self.trainer.global_step + 1) % every == 0:

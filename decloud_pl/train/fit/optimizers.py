@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -14,6 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from decloud_pl.build import build
 from decloud_pl.errors import ConfigError, first_line
+from decloud_pl.train.fit.deadline import DeadlineCallback
+from decloud_pl.train.fit.schedule import ShareSchedule
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
@@ -68,11 +70,20 @@ def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] 
 def configure(
     module: LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None
 ) -> OptimizerLRScheduler:
-    """Return the result for ``configure_optimizers``: the optimizer, and a schedule that advances with every batch."""
+    """Return the result for ``configure_optimizers``: the optimizer, and a schedule that advances with every batch.
+
+    In a fit with a deadline, the package's own schedules end at the deadline at the latest.
+    """
     made = optimizer(parameter for parameter in module.parameters() if parameter.requires_grad)
     if scheduler is None:
         return made
-    schedule = scheduler(made, int(module.trainer.estimated_stepping_batches))
+    steps = int(module.trainer.estimated_stepping_batches)
+    schedule = scheduler(made, steps)
+    callbacks: list[Callback] = module.trainer.callbacks  # type: ignore[attr-defined]  # set while the Trainer is made
+    deadline = next((one for one in callbacks if isinstance(one, DeadlineCallback)), None)
+    if deadline is not None and isinstance(schedule, ShareSchedule) and module.trainer.world_size == 1:
+        # Several processes would read different clocks and train with different rates.
+        schedule.follow(deadline.share, steps)
     return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -1,11 +1,31 @@
-"""Learning rate schedules over a whole training, by share of its steps."""
+"""Learning rate schedules over a whole training, by share of its steps, or of its time if that is larger."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+class ShareSchedule(LambdaLR):
+    """A schedule by share of the training, as a function of the step, which may be a fraction."""
+
+    def follow(self, share: Callable[[], float], total_steps: int) -> None:
+        """Follow the share of the time that has passed, as soon as it exceeds the share of the steps.
+
+        So the rate reaches its last value at the deadline, even if the machine slows down.
+
+        Args:
+            share: returns the share of the training's time that has passed, 0 to 1.
+            total_steps: of the training.
+        """
+
+        def timed(factor: Callable[[float], float]) -> Callable[[float], float]:
+            return lambda step: factor(max(step, total_steps * share()))
+
+        self.lr_lambdas = [timed(factor) for factor in self.lr_lambdas]
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final: float = 0.0) -> LRScheduler:
@@ -19,13 +39,13 @@ def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final
     """
     rising = round(warmup * total_steps)
 
-    def factor(step: int) -> float:
+    def factor(step: float) -> float:
         if step < rising:
             return (step + 1) / (rising + 1)
         done = min(1.0, (step - rising) / max(1, total_steps - rising))
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
 
-    return LambdaLR(optimizer, factor)
+    return ShareSchedule(optimizer, factor)
 
 
 def onecycle(
@@ -42,10 +62,10 @@ def onecycle(
     """
     rising = max(1, round(warmup * total_steps))
 
-    def factor(step: int) -> float:
+    def factor(step: float) -> float:
         if step < rising:
             return start + (peak - start) * 0.5 * (1 - math.cos(math.pi * step / rising))
         done = min(1.0, (step - rising) / max(1, total_steps - rising))
         return peak * 0.5 * (1 + math.cos(math.pi * done))
 
-    return LambdaLR(optimizer, factor)
+    return ShareSchedule(optimizer, factor)

@@ -51,13 +51,15 @@ LOWER_RATE = 0.1
 class FitSetup:
     """Builds the parts of each fit. Every fit of a round starts with the same base model and data.
 
-    ``state`` is the base model's state dict, in CPU memory.
+    ``state`` is the base model's state dict, in CPU memory. ``competes``: the training is planned to last until its
+    deadline.
     """
 
     plan: TrainingPlan
     base: BaseModel
     state: State
     data: LightningDataModule
+    competes: bool = False
 
     @classmethod
     def of(cls, plan: TrainingPlan, base: BaseModel) -> FitSetup:

@@ -1,4 +1,4 @@
-"""Run a probe before a training if its plan asks for one, and put the result into the configuration."""
+"""Plan a training for the time until its deadline, or run a probe before it if its plan asks for one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from decloud_pl.train.fit.setup import FitSetup, State
 from decloud_pl.train.fit.trainer import make_trainer
 from decloud_pl.train.plan import PROBE_FILE
 from decloud_pl.train.progress import Supervisor
-from decloud_pl.train.tune import probe
+from decloud_pl.train.tune import budget, probe
 from decloud_pl.train.tune.trial import LightningCourses
 
 _SCRATCH = "probe"
 
 
 def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
-    """Return the setup with the learning rate and epochs that a probe chose, now or before an interruption.
+    """Return the setup for the training's budget, with the values that a search chose now or before an interruption.
 
     If Lightning starts further processes on this machine, the first process probes before it starts them, and they
     read its result. Processes that torchrun or SLURM started, or that run on several machines, keep the configured
@@ -34,6 +34,8 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
         TrainingStopped: a stop was requested.
         ConfigError: a node cannot be built.
     """
+    if setup.config.competes(setup.round.given) and supervisor.finish_at is not None:
+        return budget.competing(setup, score, supervisor)
     plan, path = setup.plan, setup.round.folder / PROBE_FILE
     if plan.config.tune.method != "probe":
         return setup

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,6 +18,8 @@ from decloud_pl.train.tune.halving import OutOfTime, Reached
 
 _LOOK_EVERY = 10
 """Batches between two checks of the loss. Each check waits for the GPU."""
+_LEAST_STEPS, _MOST_STEPS, _MEASURE_SECONDS = 3, 20, 1.0
+"""How many steps to measure, and after how many seconds fewer are enough."""
 
 
 class LightningCourses:
@@ -34,26 +38,7 @@ class LightningCourses:
         end: float,
         supervisor: Supervisor,
     ) -> None:
-        # One device is enough: a batch is the same regardless of how many processes share it.
-        devices = setup.config.trainer.get("devices")
-        trainer = {
-            **setup.config.trainer,
-            "devices": devices[:1] if isinstance(devices, list) else 1,
-            "num_nodes": 1,
-            "strategy": "auto",
-            "max_epochs": -1,
-            "max_steps": -1,
-            "min_epochs": None,
-            "min_steps": None,
-            "max_time": None,
-            "limit_val_batches": 0,
-            "num_sanity_val_steps": 0,
-            "profiler": None,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-        }
-        self._setup = setup.with_nodes(trainer=trainer, scheduler={})
+        self._setup = setup.with_nodes(trainer=_short(setup.config.trainer), scheduler={})
         self._score = score
         self._folder = folder
         self._end = end
@@ -76,6 +61,63 @@ class LightningCourses:
             setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
         accuracy = self._score(trained_network(module, setup.state).state_dict()) if stop.is_complete else None
         return Reached(accuracy, stop.training_seconds)
+
+
+def seconds_per_batch(setup: FitSetup, supervisor: Supervisor) -> float:
+    """Return the median duration of a step in a short fit, whose weights are dropped."""
+    watch = _Stopwatch(supervisor)
+    quick = setup.with_nodes(trainer=_short(setup.config.trainer), scheduler={})
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        quick.fit(quick.module(), [watch], logger=False).run()
+    return statistics.median(watch.seconds)
+
+
+def _short(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a Trainer that ends only when a callback ends it."""
+    # One device is enough: a batch is the same regardless of how many processes share it.
+    devices = trainer.get("devices")
+    return {
+        **trainer,
+        "devices": devices[:1] if isinstance(devices, list) else 1,
+        "num_nodes": 1,
+        "strategy": "auto",
+        "max_epochs": -1,
+        "max_steps": -1,
+        "min_epochs": None,
+        "min_steps": None,
+        "max_time": None,
+        "limit_val_batches": 0,
+        "num_sanity_val_steps": 0,
+        "profiler": None,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
+class _Stopwatch(Callback):
+    """Measure the duration of steps, from the second one on. End the fit after a few of them."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._begun = self._last = 0.0
+        self.seconds: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = self._supervisor.monotonic()
+        if trainer.global_step == 1:  # it is slower than the others
+            self._begun = self._last = now
+            return
+        self.seconds.append(now - self._last)
+        self._last = now
+        steps = len(self.seconds)
+        if steps >= _MOST_STEPS or (steps >= _LEAST_STEPS and now - self._begun >= _MEASURE_SECONDS):
+            trainer.should_stop = True
+        self._supervisor.check_stop()
 
 
 class _StopAfter(Callback):

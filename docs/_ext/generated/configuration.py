@@ -267,6 +267,7 @@ _GROUPS = {
     "network": "The chain, the program on it and the gateways.",
     "optimizer": "The optimizer of the weights.",
     "preset": "A filter for rounds. config.json takes precedence.",
+    "recipe": "Values of a training that belong together. `auto` chooses one for the time until the deadline.",
     "rewards": "The rewards of the rounds to join.",
     "scheduler": "How the learning rate changes during a training.",
     "storage": "The storage that publishes updates.",

@@ -1,0 +1,90 @@
+"""Random changes of training images that keep their labels, on packed batches, on the device that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from decloud_pl.errors import ConfigError
+
+_GRAY = 128
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The changes of each training image.
+
+    Attributes:
+        flip: mirror each image in every other epoch: half of the images in the even epochs, the others in the odd ones.
+            Compared with a coin per image, no image is seen twice in a row the same way
+            (https://arxiv.org/abs/2404.00498).
+        shift: move by up to this many pixels in each direction. Reflections fill the edge.
+        cutout: cover a square with this side, in pixels, with gray (https://arxiv.org/abs/1708.04552).
+    """
+
+    flip: bool = False
+    shift: int = 0
+    cutout: int = 0
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any] | None) -> Augmentation:
+        """Create it from the setting ``datamodule.augment``.
+
+        Raises:
+            ConfigError: a value is not valid.
+        """
+        try:
+            found = cls(**(node or {}))
+        except TypeError as error:
+            raise ConfigError(
+                f"datamodule.augment has unknown keys: {sorted(node or {})}.",
+                fix="Its keys are flip, shift and cutout.",
+            ) from error
+        for name in ("shift", "cutout"):
+            value = getattr(found, name)
+            if not isinstance(value, int) or value < 0:
+                raise ConfigError(f"datamodule.augment.{name} must be a whole number of at least 0 (got {value!r}).")
+        return found
+
+    def __bool__(self) -> bool:
+        return bool(self.flip or self.shift or self.cutout)
+
+    def __call__(self, packed: torch.Tensor, indices: torch.Tensor, epoch: int) -> torch.Tensor:
+        """Return changed images.
+
+        Args:
+            packed: uint8 (N, C, size, size).
+            indices: the images' numbers in the data set, int64 (N,). They determine which images are mirrored.
+            epoch: the number of the epoch.
+        """
+        samples, size, device = len(packed), packed.shape[-1], packed.device
+        line = torch.arange(size, device=device)
+        rows = columns = line.expand(samples, size)
+        if self.flip:
+            mirrored = (_coins(indices) + epoch) % 2 == 1
+            columns = torch.where(mirrored[:, None], size - 1 - columns, columns)
+        if self.shift:
+            most = min(self.shift, size - 1)
+            down, right = torch.randint(-most, most + 1, (2, samples, 1), device=device)
+            rows, columns = _reflected(rows + down, size), _reflected(columns + right, size)
+        if self.flip or self.shift:
+            numbers = torch.arange(samples, device=device)[:, None, None]
+            # Indexing puts the channels last.
+            packed = packed.permute(0, 2, 3, 1)[numbers, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        if self.cutout:
+            top, left = torch.randint(0, size, (2, samples, 1), device=device) - self.cutout // 2
+            inside = [(line >= start) & (line < start + self.cutout) for start in (top, left)]
+            packed = packed.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], _GRAY)
+        return packed
+
+
+def _coins(indices: torch.Tensor) -> torch.Tensor:
+    """Return 0 or 1 for each number, evenly and always the same (a multiplicative hash of 32 bits)."""
+    return (indices * 2_654_435_761 >> 15) & 1
+
+
+def _reflected(positions: torch.Tensor, size: int) -> torch.Tensor:
+    return (size - 1) - ((size - 1) - positions.abs()).abs()

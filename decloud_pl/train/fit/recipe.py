@@ -1,0 +1,73 @@
+"""Recipes: values of a training's nodes that belong together, below the settings that the user has set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+from decloud_pl.config.training import TrainingConfig
+
+Recipe = Mapping[str, Any]
+Config = TypeVar("Config", bound=TrainingConfig)
+_REPLACED = ("optimizer", "scheduler")
+"""Nodes that a recipe replaces, because the arguments of one class do not fit another."""
+_MERGED = ("module", "datamodule", "callbacks", "trainer")
+
+
+def candidates(config: TrainingConfig) -> dict[str, Recipe]:
+    """Return the recipes to choose from by name, in order of preference."""
+    several = config.recipe.get("candidates")
+    return dict(several) if isinstance(several, Mapping) else {"chosen": config.recipe}
+
+
+def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float) -> bool:
+    """Return whether a recipe's conditions hold.
+
+    Args:
+        recipe: its ``when`` has the kind of samples, the most samples, the least accuracy of the base model (0 to 1)
+            and the least number of epochs.
+        kind: of the data set's samples.
+        samples: in the training split.
+        base: the base model's accuracy.
+        epochs: that fit before the deadline.
+    """
+    when = recipe.get("when") or {}
+    return (
+        when.get("kind", kind) == kind
+        and samples <= when.get("most_samples", samples)
+        and base >= when.get("base", 0.0)
+        and epochs >= when.get("epochs", 0.0)
+    )
+
+
+def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dict[str, Any]:
+    """Return the nodes of a training with a recipe, by name. The settings in ``given`` keep the user's values.
+
+    Changes of images that the data set does not list as harmless are left out.
+    """
+    found: dict[str, Any] = {}
+    for name in (*_REPLACED, *_MERGED):
+        if not recipe.get(name) or (name in _REPLACED and name in given):
+            continue
+        own, wanted = dict(getattr(config, name) or {}), dict(recipe[name])
+        if "augment" in wanted:
+            harmless = _harmless(wanted["augment"], config.dataset)
+            changed = {key: one for key, one in harmless.items() if f"{name}.augment.{key}" not in given}
+            wanted["augment"] = {**(own.get("augment") or {}), **changed}
+        kept = {key: value for key, value in own.items() if name in _MERGED or f"{name}.{key}" in given}
+        found[name] = {**kept, **{key: one for key, one in wanted.items() if f"{name}.{key}" not in given}}
+    return found
+
+
+def with_chosen(config: Config, given: Collection[str]) -> Config:
+    """Return the configuration with the recipe that the user has chosen, if there is one."""
+    if "candidates" in config.recipe:
+        return config
+    return dataclasses.replace(config, **nodes(config, config.recipe, given))
+
+
+def _harmless(augment: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    entry = dataset.get("entry")
+    harmless = entry.get("augment", ()) if isinstance(entry, Mapping) else ()
+    return {name: value for name, value in augment.items() if name == "shift" or name in harmless}

@@ -1,0 +1,159 @@
+"""Plan a training back from its deadline: measure the machine, then choose a recipe and the number of epochs.
+
+The choice is stored in ``budget.json`` with the plan's fingerprint. A restarted training reuses it, so it can resume
+from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from decloud_pl.durable import write_atomically
+from decloud_pl.train.fit import recipe as recipes
+from decloud_pl.train.fit.datamodule import RoundDataModule
+from decloud_pl.train.fit.recipe import Recipe
+from decloud_pl.train.fit.setup import FitSetup, State
+from decloud_pl.train.fit.trainer import make_trainer
+from decloud_pl.train.plan import BUDGET_FILE
+from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.tune.trial import seconds_per_batch
+
+logger = logging.getLogger(__name__)
+
+_SCORINGS_AFTER_THE_FIT = 12
+"""Scorings of half the held-out part that the end of a round takes: verdict, encoding, and other weights to choose."""
+_SPARE = 1.1
+"""Planned epochs per epoch that fits, so that time ends the training even on a machine that becomes faster."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The measured speed of this machine, and the time to use.
+
+    Attributes:
+        per_sample: seconds of training per sample.
+        per_scoring: seconds to score half of the held-out part, as each epoch does.
+        left: seconds until the deadline.
+    """
+
+    per_sample: float
+    per_scoring: float
+    left: float
+
+    def epochs(self, samples: int) -> float:
+        """Return how many epochs of this many samples fit, with the validation of each."""
+        left = self.left - _SCORINGS_AFTER_THE_FIT * self.per_scoring
+        return max(0.0, left / (samples * self.per_sample + self.per_scoring))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A planned training.
+
+    Attributes:
+        fingerprint: of the plan.
+        recipe: its name.
+        epochs: at most so many.
+        note: a sentence that sums it up.
+    """
+
+    fingerprint: str
+    recipe: str
+    epochs: int
+    note: str
+
+
+def competing(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
+    """Return the setup of a training that uses the time until its deadline.
+
+    A training with several processes, with a custom data module or with a module that makes its own optimizer keeps the
+    documented values.
+
+    Args:
+        setup: of the round, with a deadline.
+        score: returns the accuracy (0 to 1) of a state on the held-out half for choosing.
+        supervisor: has the deadline, and receives a sentence about the choice.
+
+    Raises:
+        TrainingStopped: a stop was requested.
+        ConfigError: a node cannot be built.
+    """
+    data, known = setup.data, recipes.candidates(setup.config)
+    several = make_trainer(setup.plan, [], logger=False).world_size > 1
+    if several or setup.has_own_optimizer or not isinstance(data, RoundDataModule):
+        return setup
+    path, fingerprint = setup.round.folder / BUDGET_FILE, setup.plan.fingerprint()
+    choice = read(path, fingerprint)
+    if choice is None:
+        kind = data.source.kind
+        of_kind = [one for one in known.values() if recipes.suits(one, kind=kind, samples=0, base=1.0, epochs=math.inf)]
+        if not of_kind:
+            return setup
+        trial = _with(setup, of_kind[0])
+        per_sample = seconds_per_batch(trial, supervisor) / trial.config.datamodule["batch_size"]
+        begun = supervisor.monotonic()
+        base = score(setup.state) or 0.0
+        per_scoring = supervisor.monotonic() - begun
+        pace = Pace(per_sample, per_scoring, min(supervisor.time_left(), setup.config.budget_seconds))
+        choice = choose(known, pace, kind=kind, samples=data.training_samples, base=base, fingerprint=fingerprint)
+        if choice is None:
+            return setup
+        write_atomically(path, (json.dumps(dataclasses.asdict(choice), indent=2) + "\n").encode())
+    supervisor.note("probe", choice.note)
+    chosen = _with(setup, known[choice.recipe])
+    chosen = chosen.with_nodes(trainer={**chosen.config.trainer, "max_epochs": choice.epochs})
+    return dataclasses.replace(chosen, competes=True)
+
+
+def choose(
+    known: Mapping[str, Recipe], pace: Pace, *, kind: str, samples: int, base: float, fingerprint: str = ""
+) -> Choice | None:
+    """Return the first recipe whose conditions hold, with as many epochs as fit; None if none of them does.
+
+    Args:
+        known: the recipes by name.
+        pace: of this machine.
+        kind: of the data set's samples.
+        samples: in the training split.
+        base: the base model's accuracy, 0 to 1.
+        fingerprint: of the plan.
+    """
+    fit = pace.epochs(samples)
+    for name, recipe in known.items():
+        if recipes.suits(recipe, kind=kind, samples=samples, base=base, epochs=fit):
+            most = recipe.get("trainer", {}).get("max_epochs", math.inf)
+            epochs = max(1, math.ceil(min(most, _SPARE * fit)))
+            used = f"; {most} are enough" if fit > most else ""
+            note = (
+                f"The time is enough for {fit:.1f} epochs in {pace.left:.0f} s{used}. "
+                f"Recipe {name}, from a base model at {100 * base:.1f} %."
+            )
+            return Choice(fingerprint, name, epochs, note)
+    return None
+
+
+def read(path: Path, fingerprint: str) -> Choice | None:
+    """Return the stored choice for a plan. Return None if it is missing, damaged or of another plan."""
+    try:
+        choice = Choice(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        logger.warning("Cannot read %s (%s); the training is planned again", path, error)
+        return None
+    return choice if choice.fingerprint == fingerprint else None
+
+
+def _with(setup: FitSetup, recipe: Recipe) -> FitSetup:
+    """Return the setup with a recipe, and its data with the recipe's batches."""
+    setup = setup.with_nodes(**recipes.nodes(setup.config, recipe, setup.round.given))
+    node, data = setup.config.datamodule, setup.data
+    if isinstance(data, RoundDataModule):
+        data = data.again(batch_size=node.get("batch_size"), augment=node.get("augment"))
+    return dataclasses.replace(setup, data=data)

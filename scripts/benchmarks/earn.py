@@ -1,0 +1,173 @@
+"""Compare what we earn with the usual loop in the same round and time, on the real Fashion-MNIST: scripts/bench earn.
+
+Both sides train from the same base model for the same time, in turn. The validator's own code scores our update file,
+and the rival's weights, on the whole test split. Each finished run is a line in the file of --results. A second call
+skips the runs that the file has, so parts can run alone and be resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import earn_ablation
+import earn_sides
+from earn_sides import Course, Sides
+
+BASES = {10: 0, 80: 300, 88: 1688}
+"""Steps of the usual loop that lead to a base model with about this accuracy in percent."""
+_PARTS = ("pairs", "first", "ablation")
+_FIRST_SHARE = 0.35
+
+
+@dataclass(frozen=True)
+class Results:
+    """The finished runs, one JSON line each."""
+
+    path: Path
+
+    def all(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.is_file() else []
+
+    def run(self, sides: Sides, course: Course) -> dict[str, Any]:
+        """Return the result of a course, from the file or by running it now."""
+        key = course.key()
+        found = next((entry for entry in self.all() if entry["key"] == key), None)
+        if found is None:
+            found = {"key": key, **sides.run(course)}
+            with self.path.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+            print(json.dumps(found), file=sys.stderr, flush=True)
+        return found
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    measured = run(arguments)
+    if arguments.json:
+        print(json.dumps(measured, indent=2))
+    else:
+        for name, rows in measured.items():
+            print(name)
+            for row in rows if isinstance(rows, list) else [rows]:
+                print(f"  {json.dumps(row)}")
+    return 0 if all(measured["targets"].values()) else 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench earn", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--part", choices=_PARTS, action="append", help="only this part (may be repeated)")
+    parser.add_argument("--bases", type=int, nargs="+", choices=list(BASES), default=list(BASES), help="base models")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[60, 120], help="durations of the rounds")
+    parser.add_argument("--seeds", type=int, default=5, help="number of pairs")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: seconds of CPU time of each side with its processes, for a machine that others use too",
+    )
+    parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))), help="CPU threads")
+    parser.add_argument("--rows", nargs="+", choices=list(earn_ablation.ROWS), help="rows of the ablation")
+    default = Path(tempfile.gettempdir()) / "decloud-earn"
+    parser.add_argument("--results", type=Path, default=default, help="folder of base models and finished runs")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    earn_sides.quiet()
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    results = Results(arguments.results / "runs.jsonl")
+    sides = Sides(arguments.results, BASES, clock=arguments.clock, threads=arguments.threads)
+    parts = arguments.part or _PARTS
+    measured: dict[str, Any] = {"clock": arguments.clock, "threads": arguments.threads, "load": os.getloadavg()[0]}
+    targets: dict[str, bool] = {}
+    if "pairs" in parts:
+        pairs = [_pair(results, sides, *one) for one in _pairs(arguments)]
+        measured["pairs"] = pairs
+        targets |= _targets(pairs)
+    if "first" in parts:
+        measured["first"] = [_first(results, sides, seed) for seed in range(arguments.seeds)]
+        targets["the rival's first epoch in 0.35 of its time"] = all(row["is_reached"] for row in measured["first"])
+    if "ablation" in parts:
+        measured["ablation"] = earn_ablation.measure(
+            lambda course: results.run(sides, course),
+            rows=arguments.rows or list(earn_ablation.ROWS),
+            base=arguments.bases[0],
+            seconds=arguments.seconds[0],
+            seeds=arguments.seeds,
+        )
+    measured["targets"] = targets
+    return measured
+
+
+def _pairs(arguments: argparse.Namespace) -> Iterator[tuple[int, float, int]]:
+    # The first seed of all courses comes first, so that a part of the runs already shows all of them.
+    for seed in range(arguments.seeds):
+        for seconds in arguments.seconds:
+            for base in arguments.bases:
+                yield base, seconds, seed
+
+
+def _pair(results: Results, sides: Sides, base: int, seconds: float, seed: int) -> dict[str, Any]:
+    ours = results.run(sides, Course("ours", base, seconds, seed))
+    rival = results.run(sides, Course("rival", base, seconds, seed))
+    start = sides.base_accuracy(base)
+    gains = [max(0.0, one["accuracy"] - start) for one in (ours, rival)]
+    share = 0.5 if not sum(gains) else gains[0] / sum(gains)
+    return {
+        "base": start,
+        "seconds": seconds,
+        "seed": seed,
+        "ours": ours["accuracy"],
+        "rival": rival["accuracy"],
+        "lead": round(ours["accuracy"] - rival["accuracy"], 2),
+        "share_of_pool": round(share, 3),
+        "our_note": ours["note"],
+        "rival_epochs": rival["epochs"],
+        "rival_curve": rival["curve"],
+    }
+
+
+def _first(results: Results, sides: Sides, seed: int) -> dict[str, Any]:
+    """Compare our accuracy after a share of the rival's first epoch with the rival's accuracy after that epoch."""
+    rival = results.run(sides, Course("epoch", 10, 0, seed))
+    ours = results.run(sides, Course("ours", 10, round(_FIRST_SHARE * rival["seconds"], 1), seed))
+    return {
+        "seed": seed,
+        "rival_seconds": rival["seconds"],
+        "rival": rival["accuracy"],
+        "our_seconds": ours["seconds"],
+        "ours": ours["accuracy"],
+        "is_reached": ours["accuracy"] >= rival["accuracy"],
+    }
+
+
+def _targets(pairs: list[dict[str, Any]]) -> dict[str, bool]:
+    """Return the targets, and whether the pairs meet them."""
+    found = {"never below the rival": all(pair["lead"] >= 0 for pair in pairs)}
+    for seconds in sorted({pair["seconds"] for pair in pairs}):
+        for base in sorted({pair["base"] for pair in pairs}):
+            leads = [pair["lead"] for pair in pairs if (pair["seconds"], pair["base"]) == (seconds, base)]
+            least = 1.5 if base < 50 else 1.0  # percent
+            if leads:
+                found[f"{least} points above the rival from {base} % in {seconds:g} s"] = (
+                    statistics.mean(leads) >= least
+                )
+    for base, least in ((88, 0.6), (80, 0.53)):
+        shares = [pair["share_of_pool"] for pair in pairs if abs(pair["base"] - base) <= 4]
+        if shares:
+            found[f"{least:.0%} of the pool from {base} %"] = min(shares) >= least
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,305 @@
+"""The time until the deadline: the schedule follows it, and a training is planned for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import nn
+
+from decloud_pl.config import Settings, compose
+from decloud_pl.config_dir import config_dir
+from decloud_pl.data.formats.digits import Digits
+from decloud_pl.models.spec import BaseModel, ImageInput
+from decloud_pl.train.fit.checkpoints import CheckpointCallback
+from decloud_pl.train.fit.datamodule import RoundDataModule
+from decloud_pl.train.fit.deadline import DeadlineCallback
+from decloud_pl.train.fit.module import RoundModule
+from decloud_pl.train.fit.recipe import candidates, nodes, suits, with_chosen
+from decloud_pl.train.fit.schedule import cosine
+from decloud_pl.train.plan import BUDGET_FILE, TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.run import train_round
+from decloud_pl.train.tune.budget import Pace, choose
+from tests.data import tiny
+
+MakePlan = Callable[..., TrainingPlan]
+DATASETS = sorted(path.stem for path in (config_dir() / "dataset").glob("*.yaml"))
+RECIPES = candidates(compose())
+MIRRORED = {"cifar10", "cifar100", "fashionmnist"}
+PHOTOGRAPHS = {"cifar10", "cifar100"}
+
+
+class Drive(Callback):
+    """Advances a clock by given seconds with each step, and keeps the rate of each step."""
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self.time = 100.0
+        self.rates: list[float] = []
+        self._seconds = seconds
+
+    def __call__(self) -> float:
+        return self.time
+
+    def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.time += self._seconds(trainer.global_step)
+
+
+def fit(
+    tmp_path: Path, drive: Drive, deadline: Callback, *also: Callback, epochs: int, checkpoint: Path | None = None
+) -> Trainer:
+    """Train for at most ``epochs`` of ten steps, with half a cosine from 1 to 0."""
+    module = RoundModule(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 10)),
+        num_classes=10,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1.0),
+        scheduler=cosine,
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        limit_train_batches=10,
+        limit_val_batches=0,
+        callbacks=[drive, deadline, *also],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, RoundDataModule(Digits("digits"), ImageInput(size=8), batch_size=64), ckpt_path=checkpoint)
+    return trainer
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(lambda step: 1.0, id="steady"),
+        pytest.param(lambda step: 0.5 if step < 20 else 2.0, id="slows down"),
+        pytest.param(lambda step: 2.0 if step < 10 else 0.5, id="recovers"),
+    ],
+)
+def test_the_rate_falls_to_zero_at_the_deadline(seconds: Callable[[int], float], tmp_path: Path) -> None:
+    drive = Drive(seconds)
+    deadline = DeadlineCallback(140.0, monotonic=drive, planned=True)
+    trainer = fit(tmp_path, drive, deadline, epochs=10)  # a hundred steps would never fit
+    assert 136 < drive.time <= 140
+    assert drive.rates == sorted(drive.rates, reverse=True)
+    assert drive.rates[0] == 1.0
+    assert drive.rates[-1] < 0.02
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=0.02)
+    assert not deadline.stopped  # the training ends as planned
+
+
+def test_with_more_time_than_steps_the_rate_falls_by_steps(tmp_path: Path) -> None:
+    drive = Drive(lambda step: 1.0)
+    trainer = fit(tmp_path, drive, DeadlineCallback(1000.0, monotonic=drive), epochs=2)
+    assert trainer.global_step == 20
+    assert drive.rates[10] == pytest.approx(0.5)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0)
+
+
+class StopAt(Callback):
+    def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+        trainer.should_stop = trainer.global_step == 15
+
+
+def test_a_resumed_fit_continues_its_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "training.ckpt"
+    first = Drive(lambda step: 1.0)
+    also = StopAt(), CheckpointCallback(path, fingerprint="x")
+    fit(tmp_path, first, DeadlineCallback(140.0, monotonic=first), *also, epochs=10)
+    again = Drive(lambda step: 1.0)
+    again.time = 125.0  # after a pause of ten seconds
+    trainer = fit(tmp_path, again, DeadlineCallback(140.0, monotonic=again), epochs=10, checkpoint=path)
+    assert 28 <= trainer.global_step <= 30
+    assert 0.5 < again.rates[0] <= first.rates[-1]
+    assert again.rates == sorted(again.rates, reverse=True)
+    assert again.rates[-1] < 0.05
+
+
+FAST, SLOW = Pace(1e-6, 0.01, 60), Pace(1e-3, 1.0, 60)
+
+
+@pytest.mark.parametrize(
+    ("pace", "kind", "samples", "base", "recipe"),
+    [
+        (SLOW, "image", 54_000, 0.1, "fast"),
+        (FAST, "image", 54_000, 0.1, "long"),
+        (SLOW, "image", 54_000, 0.88, "finetune"),
+        (FAST, "image", 54_000, 0.88, "finetune_long"),
+        (FAST, "image", 1_300, 0.1, "small"),
+        (FAST, "text", 100_000, 0.5, "text"),
+    ],
+)
+def test_the_recipe_suits_time_and_data(pace: Pace, kind: str, samples: int, base: float, recipe: str) -> None:
+    choice = choose(RECIPES, pace, kind=kind, samples=samples, base=base)
+    assert choice is not None
+    assert choice.recipe == recipe
+
+
+def test_as_many_epochs_as_fit_are_planned() -> None:
+    # (112 − 12 × 1) / (1000 × 0.009 + 1) = 10 epochs, and some to spare
+    choice = choose({"own": {}}, Pace(0.009, 1.0, 112), kind="image", samples=1000, base=0.1)
+    assert choice is not None
+    assert choice.epochs == 11
+    assert "10.0 epochs in 112 s" in choice.note
+
+
+def test_more_epochs_than_a_recipe_can_use_are_not_planned() -> None:
+    known = {"own": {"trainer": {"max_epochs": 4}}}
+    choice = choose(known, Pace(0.009, 1.0, 112), kind="image", samples=1000, base=0.1)
+    assert choice is not None
+    assert choice.epochs == 4
+
+
+def test_without_a_suitable_recipe_nothing_is_planned() -> None:
+    assert choose({"own": {"when": {"kind": "text"}}}, FAST, kind="image", samples=1, base=0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("override", "competes"),
+    [
+        ("seed=1", True),
+        ("trainer=cpu", True),
+        ("callbacks=ema", True),
+        ("recipe=long", True),
+        ("epochs=2", False),
+        ("trainer.max_epochs=2", False),
+        ("batch_size=64", False),
+        ("datamodule.batch_size=64", False),
+        ("learning_rate=0.01", False),
+        ("optimizer.lr=0.01", False),
+        ("optimizer=sgd", False),
+        ("scheduler=cosine", False),
+        ("max_batches=5", False),
+        ("preset=quick-test", False),
+        ("experiment=fashionmnist", False),
+        ("tune=probe", False),
+        ("budget=documented", False),
+    ],
+)
+def test_a_training_competes_unless_the_user_sets_how_long_or_fast_it_learns(override: str, competes: bool) -> None:
+    settings = compose([override])
+    assert settings.competes(settings.given) is competes
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_images_are_changed_only_where_that_keeps_their_label(dataset: str) -> None:
+    settings = compose([f"dataset={dataset}"])
+    for recipe in RECIPES.values():
+        if not suits(recipe, kind=settings.dataset["entry"]["kind"], samples=0, base=1.0, epochs=1e9):
+            continue
+        augment = nodes(settings, recipe, settings.given)["datamodule"]["augment"]
+        assert augment["flip"] is (dataset in MIRRORED)
+        assert bool(augment["cutout"]) <= (dataset in PHOTOGRAPHS)
+
+
+def test_a_data_set_of_the_user_gets_no_flips() -> None:
+    settings = dataclasses.replace(compose(), dataset={"_target_": "my.Pictures"})
+    assert not nodes(settings, RECIPES["fast"], ())["datamodule"]["augment"]["flip"]
+
+
+def test_a_chosen_recipe_applies_below_the_user_s_settings() -> None:
+    settings: Settings = compose(["recipe=fast", "learning_rate=0.01", "batch_size=64", "dataset=fashionmnist"])
+    found = with_chosen(settings, settings.given)
+    assert found.optimizer == {**settings.recipe["optimizer"], "lr": 0.01}
+    assert found.scheduler == settings.recipe["scheduler"]
+    assert found.datamodule["batch_size"] == 64
+    assert found.datamodule["augment"] == {"flip": True, "shift": 0, "cutout": 0}
+    plain = compose(["recipe=long", "datamodule.augment.flip=false", "dataset=fashionmnist"])
+    assert with_chosen(plain, plain.given).datamodule["augment"] == {"flip": False, "shift": 2, "cutout": 0}
+    other = compose(["recipe=fast", "optimizer=sgd"])
+    assert with_chosen(other, other.given).optimizer == other.optimizer
+
+
+class Ticking:
+    """A clock on which every look takes a hundredth of a second, so that no training depends on the machine."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        self.time += 0.01
+        return self.time
+
+
+def train(plan: TrainingPlan) -> tuple[Any, list[Progress], Ticking]:
+    told: list[Progress] = []
+    clock = Ticking()
+    return train_round(plan, Supervisor(told.append, monotonic=clock), now=0.0), told, clock
+
+
+def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    plan = make_plan("out", base_model=tiny_model.weights, finish_by=8.0)
+    update, told, clock = train(plan)
+    assert update.accuracy_after > update.accuracy_before + 0.3
+    assert not update.stopped_early
+    assert clock.time <= 1008
+    assert any("Recipe small" in one.note for one in told)
+    steps = max(one.step for one in told if one.stage == "fit")
+    assert steps > 41  # an epoch has 21
+    choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
+    assert (choice["recipe"], choice["epochs"] > 2) == ("small", True)
+
+
+def test_a_stored_choice_is_reused(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    plan = make_plan("out", base_model=tiny_model.weights, finish_by=8.0)
+    kept = {"fingerprint": plan.fingerprint(), "recipe": "small", "epochs": 2, "note": "As before."}
+    (plan.round.folder / BUDGET_FILE).write_text(json.dumps(kept))
+    _, told, _ = train(plan)
+    assert "As before." in [one.note for one in told]
+    assert max(one.step for one in told if one.stage == "fit") == 42
+
+
+@pytest.mark.parametrize("fields", [{}, {"finish_by": 8.0, "given": ("trainer.max_epochs",)}])
+def test_the_documented_values_apply_otherwise(
+    fields: dict[str, Any], make_plan: MakePlan, tiny_model: BaseModel
+) -> None:
+    plan = make_plan("out", base_model=tiny_model.weights, **fields)
+    _, told, _ = train(plan)
+    assert max(one.step for one in told if one.stage == "fit") == 41  # an epoch in batches of 32
+    assert not (plan.round.folder / BUDGET_FILE).exists()
+
+
+WATCHED = """
+import runpy, sys
+def watch(event, arguments):
+    if event == "open":
+        print("opened", arguments[0], file=sys.stderr)
+sys.addaudithook(watch)
+sys.argv = ["worker", sys.argv[1]]
+runpy.run_module("decloud_pl.executors.worker", run_name="__main__")
+"""
+
+
+def test_a_round_never_opens_the_test_split(make_plan: MakePlan, tiny_model: BaseModel, tmp_path: Path) -> None:
+    data = ("dataset=mnist", f"data.folder={tmp_path / 'data'}", "data.download=false")
+    tiny.write("mnist", tmp_path / "data", train=300)
+    plan = make_plan("out", *data, base_model=tiny_model.weights, finish_by=time.time() + 3600)
+    short = dataclasses.replace(plan.config, budget_seconds=1.0)
+    dataclasses.replace(plan, config=short).write(plan.round.folder)
+    # The worker ends when its standard input closes.
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHED, str(plan.round.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        lines = process.stderr.read().splitlines()
+    opened = [line for line in lines if line.startswith("opened ")]
+    assert process.returncode == 0, [line for line in lines if line not in opened]
+    assert any("train-images" in line for line in opened)
+    assert not [line for line in opened if "t10k" in line]

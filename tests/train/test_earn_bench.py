@@ -1,0 +1,77 @@
+"""scripts/bench earn: what it computes from finished runs, and that it does not repeat them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decloud_pl.config import compose
+from decloud_pl.train.fit.recipe import with_chosen
+
+BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("earn")
+
+
+class Written:
+    """Sides whose accuracies are written here: base 80 %, ours 90 %, the rival 88 %."""
+
+    def __init__(self) -> None:
+        self.courses: list[Any] = []
+
+    def run(self, course: Any) -> dict[str, Any]:
+        self.courses.append(course)
+        accuracy = 90.0 if course.side == "ours" else 88.0
+        seconds = course.seconds or 50.0
+        return {"accuracy": accuracy, "seconds": seconds, "note": "", "epochs": 1.5, "curve": [[40.0, 87.0]]}
+
+    def base_accuracy(self, base: int) -> float:
+        return float(base)
+
+
+def test_a_pair_shares_the_pool_by_its_gains(bench: Any, tmp_path: Path) -> None:
+    results, sides = bench.Results(tmp_path / "runs.jsonl"), Written()
+    pair = bench._pair(results, sides, 80, 60.0, 0)  # noqa: SLF001  # the bench has no public functions
+    assert (pair["lead"], pair["share_of_pool"]) == (2.0, 0.556)
+    assert bench._targets([pair]) == {  # noqa: SLF001
+        "never below the rival": True,
+        "1.0 points above the rival from 80 % in 60 s": True,
+        "53% of the pool from 80 %": True,
+    }
+    behind = {**pair, "lead": -0.1, "share_of_pool": 0.4}
+    assert not any(bench._targets([behind]).values())  # noqa: SLF001
+
+
+def test_a_finished_run_is_not_repeated(bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    first, second = Written(), Written()
+    assert bench._pair(bench.Results(path), first, 88, 60.0, 1)["ours"] == 90  # noqa: SLF001
+    assert bench._pair(bench.Results(path), second, 88, 60.0, 1)["ours"] == 90  # noqa: SLF001
+    assert (len(first.courses), len(second.courses)) == (2, 0)
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["ours 88 60 1", "rival 88 60 1"]
+
+
+def test_the_rivals_first_epoch_must_be_reached_in_a_third_of_its_time(bench: Any, tmp_path: Path) -> None:
+    sides = Written()
+    found = bench._first(bench.Results(tmp_path / "runs.jsonl"), sides, 0)  # noqa: SLF001
+    assert [course.seconds for course in sides.courses] == [0, 17.5]
+    assert found["is_reached"]
+
+
+def test_every_row_of_the_ablation_is_a_configuration(bench: Any) -> None:
+    rows = bench.earn_ablation.ROWS
+    plain = compose(["recipe=fast"])
+    known = with_chosen(plain, plain.given)
+    for name, overrides in rows.items():
+        settings = compose(list(overrides))
+        found = with_chosen(settings, settings.given)
+        assert settings.competes(settings.given) is (name != "documented")
+        assert (found == known) is (name == "fast")

@@ -26,7 +26,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> flo
     for _ in range(steps):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(INPUTS), LABELS)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return float(loss.detach())
 

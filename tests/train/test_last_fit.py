@@ -77,7 +77,7 @@ def test_a_last_fit_that_predicts_the_same_is_submitted_with_the_judged_accuraci
     assert last.path == judged.update.path.with_name(LAST_UPDATE_FILE)
     assert (last.cid, last.size) == (str(cid_of_file(last.path, last.profile)), last.path.stat().st_size)
     assert last.cid != judged.update.cid
-    same = {"path": judged.update.path, "cid": judged.update.cid, "size": judged.update.size}
+    same: dict[str, Any] = {"path": judged.update.path, "cid": judged.update.cid, "size": judged.update.size}
     assert dataclasses.replace(last, **same) == judged.update
     assert heard[-1].note.endswith("It replaces the judged update, to which the accuracies and the verdict belong.")
     assert {progress.stage for progress in heard} == {"last fit"}

@@ -138,6 +138,15 @@ def test_without_candidates_or_measurements_it_is_the_trained_weights() -> None:
         assert bench.notes == []
 
 
+def test_weights_that_are_not_finite_are_no_candidates() -> None:
+    endless = (math.inf, 1.0)
+    bench = Bench((3.0, 3.0), validated=((2.0, 2.0),), moving=endless, mean=(3.0, 3.0), names=("ema", "average"))
+    assert bench.choose(*endless) == [3.0, 3.0]
+    assert bench.notes[0].startswith("Of 2 candidates, the average over the last part")
+    # Without finite ones the writer refuses what the training gave.
+    assert Bench((3.0, 3.0), mean=(3.0, 3.0)).choose(*endless) == [*endless]
+
+
 def test_a_stop_is_heeded_between_two_scores() -> None:
     bench = Bench((3.0, 3.0), moving=(2.0, 2.0))
     bench.stop = True

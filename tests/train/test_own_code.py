@@ -408,7 +408,8 @@ def test_a_callback_is_one_file(tmp_path: Path) -> None:
 
 def test_the_average_that_was_validated_is_submitted(make_setup: MakeSetup) -> None:
     """Lightning uses the averages for validation, and copies them into the module after the fit."""
-    course = ("callbacks=ema", "callbacks.ema.decay=0.9", "learning_rate=0.02", "epochs=2", "update.dtype=float32")
+    fit = ("learning_rate=0.02", "epochs=2", "update.dtype=float32", "update.candidates=[]")
+    course = ("callbacks=ema", "callbacks.ema.decay=0.9", *fit)
     update, callbacks = train(make_setup("out", *course))
     ema = next(one for one in callbacks.in_order if type(one).__name__ == "EMAWeightAveraging")
     state = ema._average_model.state_dict()  # type: ignore[attr-defined]  # noqa: SLF001  # no public name

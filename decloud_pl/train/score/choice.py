@@ -81,12 +81,15 @@ class Choice:
             TrainingStopped: a stop was requested.
         """
         self.weights, self.accuracy = self.best.weights(network), self.best.accuracy
-        if self.accuracy is not None and self.candidates:
-            self._choose(network, self.accuracy)
+        finite = [one for one in self.best.kept if _is_finite(one[1])]
+        # If no weights are finite, the writer refuses them as those of a training that diverged.
+        if self.accuracy is not None and self.candidates and finite:
+            self.accuracy, self.weights = finite[0]
+            self._choose(network, finite)
         return self.weights
 
-    def _choose(self, network: nn.Module, trained: float) -> None:
-        ingredients = list(self.best.kept)
+    def _choose(self, network: nn.Module, trained: list[tuple[float, State]]) -> None:
+        ingredients = list(trained)
         for words, state in self._averages(network):
             accuracy = self._try(words, state)
             if accuracy is not None:
@@ -97,7 +100,7 @@ class Choice:
             self._scale()
         if self._compared > 1:
             better = "" if self._words == _TRAINED else f" {self._words} reaches {self.accuracy:.1%}, and"
-            words = f"{better} the trained weights reach {trained:.1%} on the half for choosing"
+            words = f"{better} the trained weights reach {trained[0][0]:.1%} on the half for choosing"
             self.supervisor.note("choose", f"Of {self._compared} candidates,{words}.")
 
     def _averages(self, network: nn.Module) -> Iterable[tuple[str, State]]:
@@ -128,10 +131,15 @@ class Choice:
         self.supervisor.check_stop()
         if self.supervisor.time_left() < (WRITE_AND_JUDGE + SLACK + _SCORE) * self.seconds():
             return None
-        accuracy = self.score(state)
+        accuracy = self.score(state) if _is_finite(state) else None
         if accuracy is None or self.accuracy is None:
             return None
         self._compared += 1
         if accuracy > self.accuracy:
             self.weights, self.accuracy, self._words = state, accuracy, words
         return accuracy
+
+
+def _is_finite(state: State) -> bool:
+    """Return whether all values are finite. Others cannot be submitted, even if they predict some classes."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in state.values())

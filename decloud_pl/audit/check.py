@@ -75,7 +75,9 @@ def _differences(claimed: Report, found: Report) -> Iterator[str]:
             f" ({found.samples} samples)."
         )
         return
-    pairs = [(claimed.base_correct, claimed.base_ties, found.base_correct, found.base_ties, "the base model")]
+    pairs: list[tuple[int | None, int | None, int | None, int | None, str]] = [
+        (claimed.base_correct, claimed.base_ties, found.base_correct, found.base_ties, "the base model")
+    ]
     pairs += [
         (theirs[trainer].correct, theirs[trainer].ties, ours[trainer].correct, ours[trainer].ties, trainer)
         for trainer in theirs.keys() & ours.keys()

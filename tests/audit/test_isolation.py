@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from decloud_pl.audit import evidence_file
 from decloud_pl.config import compose
-from decloud_pl.journal.audits import Audit, store_audit
+from decloud_pl.journal.audits import Audit, Verdict, store_audit
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
@@ -58,7 +59,7 @@ def test_a_plan_is_the_same_with_and_without_audits(tmp_path: Path) -> None:
 
     before = plan()
     with Journal(tmp_path / JOURNAL_FILE, Owner("net", "program", "wallet")) as journal:
-        for number, verdict in enumerate(("fair", "unfair", "equal", "unknown")):
+        for number, verdict in enumerate(get_args(Verdict)):
             store_audit(journal, Audit(number, "v", "c", verdict, "gradient", "wallet", 9_000, 10, 5))
         path = evidence_file.path_of(tmp_path, journal.owner, 3)
     path.parent.mkdir(parents=True)

@@ -64,7 +64,8 @@ def models(tmp_path_factory: pytest.TempPathFactory, _session_home: None) -> Mod
         for _ in range(steps):
             chosen = torch.randint(len(labels), (64,))
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(rows[chosen]), (labels[chosen] + wrong) % 10).backward()  # type: ignore[no-untyped-call]
+            loss = nn.functional.cross_entropy(network(rows[chosen]), (labels[chosen] + wrong) % 10)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 

@@ -80,13 +80,13 @@ def scores(
                 out.unlink(missing_ok=True)
             sketches.append(likeness.sketch(state, entries))
             read = partial(delta.apply, state, entries, gradient_rate=gradient_rate)
-            scores: dict[Convention, dict[str, int]] = {}
+            scored: dict[Convention, dict[str, int]] = {}
             for convention in get_args(Convention):
                 applied = read(convention=convention, parameters=None if convention == "delta" else parameters)
                 hits, close = scorer.hits_and_ties(network, applied)
                 changes[convention].append(hits.float() - before.float())
-                scores[convention] = {"correct": int(hits.sum()), "ties": close}
-            found[name] = scores
+                scored[convention] = {"correct": int(hits.sum()), "ties": close}
+            found[name] = scored
     labels = hashlib.sha256(scorer.split.labels.astype("<i8").tobytes())
     return {
         "samples": len(before),

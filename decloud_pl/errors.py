@@ -35,7 +35,8 @@
     ├── LocalnetError                  12
     ├── RoundError                     13     the round cannot be joined, trained or claimed
     ├── NotificationError              15     a message to the user was not delivered
-    └── MachineShortage                16     no disk space, memory or file descriptors left; can be retried
+    ├── MachineShortage                16     no disk space, memory or file descriptors left; can be retried
+    └── AuditError                     17     an evidence file is invalid, or differs from what this machine finds
 
 Exit codes are part of the public interface. The others are 0 (success), 1 (internal error) and 130 (Ctrl-C).
 A message states what failed and why. The fix after it states what to do.
@@ -51,6 +52,7 @@ from decloud_pl.legible import legible
 from decloud_pl.redact import redact
 
 __all__ = [
+    "AuditError",
     "ChainError",
     "ConfigError",
     "ContentNotFound",
@@ -326,6 +328,12 @@ class MachineShortage(DecloudError):
     """
 
     exit_code = 16
+
+
+class AuditError(DecloudError):
+    """The evidence file of an audit is invalid, or differs from what this machine finds."""
+
+    exit_code = 17
 
 
 PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable, MachineShortage)

@@ -41,6 +41,9 @@ MARKED = {
     "npm": ("localnet/rpc/test_npm_clients.py",),
     "ray": ("executors/test_ray.py",),
     "slow": (
+        "audit/test_background.py",
+        "audit/test_rounds.py",
+        "audit/test_twenty_rounds.py",
         "cli/test_doctor.py",
         "cli/test_model.py",
         "cli/test_notify.py",

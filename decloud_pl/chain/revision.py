@@ -311,10 +311,11 @@ class _Detector:
     async def _paid(self) -> tuple[set[str] | None, str]:
         """Return the dialects that match the latest payments, and the evidence; None without such payments."""
         try:
-            sent = await self._rpc.recent_instructions(self._any.program_id, _SIGNATURES, _TRANSACTIONS)
+            program = self._any.program_id
+            sent = await self._rpc.transactions(program, signatures=_SIGNATURES, most=_TRANSACTIONS)
         except ChainError:
             return None, ""
-        for instruction in sent:
+        for instruction in (one for each in sent for one in each.instructions if one.program_id == program):
             fitting = self._fitting(instruction)
             if fitting:
                 return fitting, f"the account list of a confirmed transaction ({len(instruction.accounts)} accounts)"

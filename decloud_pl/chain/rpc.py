@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import base58
 from solders.hash import Hash, ParseHashError
-from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
@@ -20,6 +19,7 @@ from decloud_pl.chain.endpoints import EndpointPool, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.chain.refusals import Refusal
 from decloud_pl.chain.rpc_errors import not_rpc
+from decloud_pl.chain.sent import SentTransaction, sent_transaction
 from decloud_pl.errors import DecodeError, RpcRejected
 
 if TYPE_CHECKING:
@@ -232,30 +232,25 @@ class RpcClient:
         value = (await self._call("simulateTransaction", lambda client: client.simulate_transaction(transaction))).value
         return Simulation(value.err, tuple(value.logs or ()), value.units_consumed or 0)
 
-    async def recent_instructions(self, program_id: Pubkey, signatures: int, transactions: int) -> list[Instruction]:
-        """Return instructions of recent successful transactions to a program, the latest first.
+    async def transactions(self, address: Pubkey, *, signatures: int, most: int) -> list[SentTransaction]:
+        """Return recent successful transactions that name an address, the latest first.
 
         Args:
-            program_id: the address of the program.
+            address: of a program or an account.
             signatures: the number of transactions to list.
-            transactions: the number of successful transactions to read.
+            most: the number of successful transactions to read.
         """
-        from solders.transaction_status import EncodedTransactionWithStatusMeta
-
         answer = await self._call(
             "getSignaturesForAddress",
-            lambda client: client.get_signatures_for_address(program_id, limit=signatures),
+            lambda client: client.get_signatures_for_address(address, limit=signatures),
             replaceable=True,
         )
-        found: list[Instruction] = []
-        for entry in [entry for entry in answer.value if entry.err is None][:transactions]:
+        found: list[SentTransaction] = []
+        for entry in [entry for entry in answer.value if entry.err is None][:most]:
             signature = self._parsed(Signature, entry, "signature")
-            read = (await self._call("getTransaction", partial(_get_transaction, signature), replaceable=True)).value
-            if read is None or not isinstance(read.transaction, EncodedTransactionWithStatusMeta):
-                continue
-            sent = read.transaction.transaction
-            if isinstance(sent, VersionedTransaction):
-                found += _instructions(sent, program_id)
+            read = await self._call("getTransaction", partial(_get_transaction, signature), replaceable=True)
+            sent = sent_transaction(str(signature), read)
+            found += [] if sent is None else [sent]
         return found
 
     async def send_raw(self, wire: bytes, *, preflight: bool) -> Signature:
@@ -319,18 +314,6 @@ async def _get_multiple_accounts(addresses: list[Pubkey], client: AsyncClient) -
 
 async def _get_transaction(signature: Signature, client: AsyncClient) -> GetTransactionResp:
     return await client.get_transaction(signature, encoding="base64", max_supported_transaction_version=0)
-
-
-def _instructions(transaction: VersionedTransaction, program_id: Pubkey) -> list[Instruction]:
-    """Return a transaction's instructions to a program, with the right number of accounts but not their addresses."""
-    keys = transaction.message.account_keys
-    found = []
-    for entry in transaction.message.instructions:
-        if entry.program_id_index < len(keys) and keys[entry.program_id_index] == program_id:
-            # Only the number of accounts matters here. Some addresses may be in a lookup table, not in the transaction.
-            metas = [AccountMeta(program_id, is_signer=False, is_writable=False)] * len(entry.accounts)
-            found.append(Instruction(program_id, bytes(entry.data), metas))
-    return found
 
 
 def _account(value: SoldersAccount | None) -> Account | None:

@@ -162,6 +162,7 @@ class NotifyConfig:
 
     earned: bool = True
     failed: bool = True
+    unfair: bool = True
     low_balance: Annotated[str, AMOUNT] = "0.01"
     silent_minutes: Annotated[float, ZERO_OR_MORE] = 15.0
 
@@ -197,6 +198,7 @@ class Tree(TrainingConfig):
     max_concurrent_rounds: Annotated[int, ONE_OR_MORE] = 1
     auto_train: bool = True
     auto_claim: bool = True
+    audit: Annotated[str, one_of("own", "all", "off")] = "own"
     poll_interval: Annotated[float, ABOVE_ZERO] = 5.0
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 from solders.pubkey import Pubkey
 
@@ -22,6 +22,7 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.children import stop_event
 from decloud_pl.config import Settings
+from decloud_pl.daemon.auditing import make_auditor, make_audits
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.settings import facts, public_settings
 from decloud_pl.daemon.startup import ENDLESS, answered
@@ -31,6 +32,7 @@ from decloud_pl.errors import DatasetError, ExecutorUnavailable, MachineShortage
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
+from decloud_pl.journal.audits import Audit, audit_of
 from decloud_pl.journal.findings import store_revision
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
@@ -203,6 +205,7 @@ async def assemble(
             policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
         if isinstance(executor, Cluster) and settings.auto_train:
             await stack.enter_async_context(_checked_cluster(executor, reporter))
+        turn = asyncio.Lock()  # one scoring process at a time
         evidences = Evidences(
             chain,
             reader,
@@ -211,13 +214,16 @@ async def assemble(
             reporter,
             gradient_rate=settings.network.gradient_rate,
             max_bytes=MAX_MODEL_BYTES,
+            turn=turn,
         )
+        auditor = make_auditor(settings, chain, reader, journal, network, max_bytes=MAX_MODEL_BYTES)
         gathers = settings.network.convention == AUTO and not policy.is_bounded and settings.auto_train
         yield Daemon(
             steps,
             policy,
             lambda: watch_events(websocket_urls, dialect),
             evidences=evidences if gathers else None,
+            audits=None if policy.is_bounded else make_audits(settings, auditor, journal, reporter, turn),
         )
 
 
@@ -254,10 +260,18 @@ async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterat
         await asyncio.wait({looking})
 
 
+class Explanation(NamedTuple):
+    """What the daemon would do with a round, and what it found out about it; ``audit`` is None without an audit."""
+
+    checks: tuple[Check, ...]
+    choice: Choice
+    audit: Audit | None
+
+
 async def explain_round(
     settings: Settings, address: Pubkey | None, round_id: int, *, why_none: str = ""
-) -> tuple[tuple[Check, ...], Choice]:
-    """Return the daemon's checks of a round, and the convention that it would assume for the validator.
+) -> Explanation:
+    """Return the daemon's checks of a round, the convention that it assumes for the validator, and the audit.
 
     It may run while the daemon runs.
 
@@ -292,6 +306,7 @@ async def explain_round(
         settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address or ""))
     ) as journal:
         choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
+        audit = audit_of(journal, round_id)
         base_models = make_base_models(settings, make_reader(settings.network, settings.storage, settings.home_path))
         if base_models.wants_look(view.round, now=view.now):
             with contextlib.suppress(MachineShortage):  # the check reports it
@@ -301,7 +316,7 @@ async def explain_round(
         needed = format_sol(policy.criteria.join_cost + WALLET_MINIMUM)
         missing = Check("balance", passed=False, detail=f"no wallet ({why_none}); a join needs {needed}")
         checks = tuple(missing if check.name == missing.name else check for check in checks)
-    return checks, choice
+    return Explanation(checks, choice, audit)
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lambda _: None) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
+from decloud_pl.audit.background import Audits
 from decloud_pl.chain.events import ValidationCompleted
 from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
@@ -17,6 +18,7 @@ from decloud_pl.daemon.stopping import OpenRound, said_at_once
 from decloud_pl.domain import Update
 from decloud_pl.errors import ChainError, DecloudError, JournalError, RpcUnavailable
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.background import Background
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
@@ -51,10 +53,12 @@ class Daemon:
         watch: Watch,
         *,
         evidences: Evidences | None = None,
+        audits: Audits | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._steps = steps
-        self._evidences = evidences
+        # Background work on completed rounds.
+        self._background: list[Background] = [work for work in (evidences, audits) if work is not None]
         self._policy = policy
         self._watch = watch
         self._stopping = asyncio.Event()
@@ -126,7 +130,7 @@ class Daemon:
         await self._begin()
         self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self._mark_unready))
         looks = [self._follow_events, self._poll, self._reconcile, self._follow_upgrades]
-        looks += [] if self._evidences is None else [self._evidences.gather]
+        looks += [work.gather for work in self._background]
         sources = [asyncio.create_task(look()) for look in looks]
         for task in sources:
             task.add_done_callback(self._give_up_on_failure)
@@ -209,17 +213,21 @@ class Daemon:
         del self._tasks[round_id]
         self._wake.set()
         self._give_up_on_failure(task)
-        if self._evidences is not None:
-            # Events can get lost and a poll brings none, so take the daemon's own completed rounds as well.
-            for record in self.driver.ended[self._asked_of_ended :]:
-                if record.state in (State.CLAIMED, State.UNREWARDED):
-                    self._evidences.ask(record.round_id)
-            self._asked_of_ended = len(self.driver.ended)
+        # Events can get lost and a poll brings none, so take the daemon's own completed rounds as well.
+        for record in self.driver.ended[self._asked_of_ended :]:
+            if record.state in (State.CLAIMED, State.UNREWARDED):
+                self._ask(record.round_id)
+        self._asked_of_ended = len(self.driver.ended)
         if not task.cancelled() and task.exception() is None and (again := task.result()) is not None:
             self._mark_later(round_id, again.seconds)
         most = self._policy.stop_after if self._policy.only_round is None else 1
         if most is not None and len(self.driver.ended) >= max(most, 1):
             self.stop()
+
+    def _ask(self, round_id: int) -> None:
+        """Request the background work on a completed round."""
+        for work in self._background:
+            work.ask(round_id)
 
     def _give_up_on_failure(self, task: asyncio.Task[Any]) -> None:
         """Stop the daemon if a task failed: the journal is not writable, or the program has an internal error."""
@@ -260,8 +268,8 @@ class Daemon:
             elif isinstance(event, Disconnected):
                 self._watching = False
             else:
-                if isinstance(event, ValidationCompleted) and self._evidences is not None:
-                    self._evidences.ask(event.round_id)
+                if isinstance(event, ValidationCompleted):
+                    self._ask(event.round_id)
                 self._mark(self.discovery.on_event(event))
 
     async def _poll(self) -> None:

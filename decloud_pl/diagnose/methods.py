@@ -74,7 +74,7 @@ async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey 
         lambda: rpc.rent_exempt_minimum(dialect.submission_size),
         lambda: rpc.priority_fees([somebody]),
         lambda: rpc.signature_statuses([Signature.default()]),
-        lambda: rpc.recent_instructions(program, 1, 1),
+        lambda: rpc.transactions(program, signatures=1, most=1),
         lambda: rpc.simulate(unsigned),
         lambda: rpc.send_raw(bytes(unsigned), preflight=True),
     )

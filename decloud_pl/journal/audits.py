@@ -112,7 +112,8 @@ def _read(journal: JournalReader, rest: str, values: tuple[object, ...]) -> list
 
 
 def _audit(journal: JournalReader, row: tuple[Any, ...]) -> Audit:
-    audit = Audit(*row[:10], bool(row[10]), *row[11:])
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    audit = Audit(**{**values, "is_late": bool(values["is_late"])})
     shares = (audit.fair_bps, audit.paid_bps, audit.noise_bps)
     if (
         audit.verdict not in get_args(Verdict)

@@ -25,7 +25,7 @@ from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.legible import legible
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Trouble
+from decloud_pl.rounds.events import Audited, Changed, Connected, DaemonEvent, Looked, Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class Occasions:
     def of_event(self, event: DaemonEvent) -> Message | None:
         if isinstance(event, (Connected, Looked)):
             return self._balance(event.balance)
+        if isinstance(event, Audited):
+            return self._audit(event)
         if isinstance(event, Trouble) and event.of_machine:
             return self._shortage(event)
         if isinstance(event, Changed) and event.record.next_try_at == 0:
@@ -89,6 +91,11 @@ class Occasions:
             return None
         self._is_silent = True
         return Message("warning", f"The chain has not responded for {silence / 60:.0f} minutes.")
+
+    def _audit(self, event: Audited) -> Message | None:
+        if event.verdict != "unfair" or not event.lost_bps or not self._wishes.unfair:
+            return None
+        return Message("warning", f"Round {event.round_id} was not paid fairly: {event.message}")
 
     def _shortage(self, event: Trouble) -> Message | None:
         if event.round_id in self._short or not self._wishes.failed:

@@ -28,6 +28,20 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Audited(Noted):
+    """A completed round was audited.
+
+    Attributes:
+        verdict: fair, equal, unfair or unknown; see `decloud_pl.journal.audits`.
+        lost_bps: how much of this wallet's fair share was not paid, beyond the noise, in basis points; negative if
+            more was paid.
+    """
+
+    verdict: str = "unknown"
+    lost_bps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """The state of one of this wallet's rounds on chain.
 
@@ -132,7 +146,7 @@ class Trouble:
         return cls(round_id, f"{error} {then}", str(error), isinstance(error, MachineShortage))
 
 
-DaemonEvent = Connected | Noted | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble
+DaemonEvent = Connected | Noted | Audited | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble
 
 
 class Reporter(Protocol):

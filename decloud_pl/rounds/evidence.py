@@ -6,26 +6,21 @@ files. So the files and the shares together show which convention the validator 
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import cast, get_args
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
-from decloud_pl.rounds.planner import processors
-from decloud_pl.shortage import killed, shortage
-from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
+from decloud_pl.rounds.scoring import CHILD_SECONDS, Scores, score_round
+from decloud_pl.shortage import shortage
+from decloud_pl.store.fetch.fetcher import Fetcher
 
-_CHILD_SECONDS = 900.0
 _LOOKED_THROUGH = 1000
 """The number of latest rounds to search, of any status."""
-_NICE = 15
 _CLEAR = 0.25
 """The least difference between the errors of two predictions (shares of the pool) that identifies a convention."""
 _CHANCE = 0.002
@@ -160,7 +155,7 @@ async def gather(
                 )
             )
         except TimeoutError:
-            passed_over[round_.id] = f"Scoring its updates takes longer than {_CHILD_SECONDS:.0f} s on this machine."
+            passed_over[round_.id] = f"Scoring its updates takes longer than {CHILD_SECONDS:.0f} s on this machine."
         except (StoreError, DatasetError, TrainingError, MachineShortage, OSError) as error:
             passed_over[round_.id] = str(shortage(error) or error)
     return Record(tuple(found), passed_over)
@@ -178,77 +173,26 @@ async def look(
     background: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
-    """Score the updates of one completed round under each convention.
+    """Score the updates of one completed round on held-out data, under each convention.
 
-    Args:
-        chain: see `gather`.
-        reader: see `gather`.
-        catalog: see `gather`.
-        folder: see `gather`.
-        round_: a completed round.
-        gradient_rate: see `gather`.
-        max_bytes: see `gather`.
-        background: score on one processor with low priority.
-        tell: see `gather`.
-
-    Raises:
-        ChainError: the network cannot be queried.
-        StoreError: a file cannot be downloaded.
-        DatasetError: the data set is not on this machine.
-        TrainingError: the base model or the updates cannot be scored.
-        TimeoutError: scoring takes too long on this machine.
-        MachineShortage: this machine lacks memory, disk space or file descriptors, or killed the scoring process.
-        OSError: the scoring process crashed.
+    Arguments and errors are those of `score_round`.
     """
-    choice = catalog.resolve(round_.dataset)
-    if not choice.ready:
-        raise DatasetError(f"The data set {choice.name} is not on this machine.")
-    base = folder / f"{round_.id}-base"
-    tell(f"Round {round_.id}: fetching its model and its updates…")
-    await fetch_in_task(reader, round_.model_cid, base, max_bytes=max_bytes)
-    submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
-    files: dict[str, Path] = {}
-    for place, submission in enumerate(submissions):
-        path = folder / f"{round_.id}-{place}"
-        try:
-            await fetch_in_task(reader, submission.gradient_cid, path, max_bytes=max_bytes)
-        except StoreError:
-            if submission.contribution_bps:
-                raise  # without an update that earned a share, the shares cannot be explained
-            continue
-        files[str(submission.trainer)] = path
-    tell(f"Round {round_.id}: scoring its updates on {choice.name} under each convention…")
-    gains = await _score(base, choice.node(catalog.data), files, gradient_rate, background=background)
+    scores = await score_round(
+        *(chain, reader, catalog, folder, round_),
+        split="held_out",
+        gradient_rate=gradient_rate,
+        max_bytes=max_bytes,
+        background=background,
+        tell=tell,
+    )
     outcomes = tuple(
-        Outcome(str(entry.trainer), entry.contribution_bps, gains.get(str(entry.trainer))) for entry in submissions
+        Outcome(str(entry.trainer), entry.contribution_bps, _gains(scores, str(entry.trainer)))
+        for entry in scores.submissions
     )
     missed, convention = weigh(outcomes)
     return Evidence(round_.id, str(round_.validator), round_.dataset, outcomes, missed, convention)
 
 
-async def _score(
-    base: Path, dataset: Mapping[str, Any], files: Mapping[str, Path], gradient_rate: float, *, background: bool
-) -> dict[str, Mapping[Convention, float] | None]:
-    request = {
-        "base": str(base),
-        "dataset": dataset,
-        "submissions": {name: str(path) for name, path in files.items()},
-        "gradient_rate": gradient_rate,
-        "threads": 1 if background else processors(),
-        "nice": _NICE if background else 0,
-    }
-    command = (sys.executable, "-m", "decloud_pl.train.score")
-    given = json.dumps(request).encode()
-    try:
-        output = await output_of(command, seconds=_CHILD_SECONDS, given=given)
-        answer = json.loads(output.out)
-    except ValueError:
-        who = "The process that scores updates"
-        ended = f"{who} ended with exit code {output.code}: {output.last_line.rstrip('.')}."
-        raise killed(who, output.code) or OSError(ended) from None
-    if "short" in answer:
-        raise MachineShortage(str(answer["short"]), fix=str(answer["fix"]))
-    if "error" in answer:
-        raise TrainingError(str(answer["error"]))
-    gains: dict[str, Mapping[Convention, float] | None] = answer["gains"]
-    return gains
+def _gains(scores: Scores, trainer: str) -> dict[Convention, float] | None:
+    gains = {convention: scores.gain(trainer, convention) for convention in get_args(Convention)}
+    return None if None in gains.values() else cast("dict[Convention, float]", gains)

@@ -76,7 +76,7 @@ def _of_chain(name: str, client: ChainClient) -> Awaitable[object]:
         "statuses": lambda: rpc.signature_statuses([Signature.default()]),
         "accounts": lambda: rpc.accounts([_ONE, _ONE]),
         "listed": lambda: rpc.program_accounts(_ONE, [(0, b"x")]),
-        "sent": lambda: rpc.recent_instructions(_ONE, 10, 10),
+        "sent": lambda: rpc.transactions(_ONE, signatures=10, most=10),
         "network": rpc.check_same_network,
         "counter": client.counter,
         "round": lambda: client.round(0),

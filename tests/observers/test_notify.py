@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from aiohttp import web
@@ -18,7 +18,7 @@ from decloud_pl.errors import ConfigError, MachineShortage
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.legible import legible
 from decloud_pl.observers.notify import Address, Message, Occasions, notifying
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
+from decloud_pl.rounds.events import Audited, Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
 from tests.harness.strangers import HOSTILE
 
 LOW = 5_000_000
@@ -64,6 +64,16 @@ def test_what_this_machine_is_short_of_is_said_once_for_each_round_until_the_rou
     assert texts(occasions, changed(State.PUBLISHING), full) == [sentence]
     assert texts(occasions, Trouble(5, "The gateway does not answer.")) == []
     assert texts(Occasions(NotifyConfig(failed=False), started_at=0), full) == []
+
+
+def test_an_unfair_payment_is_worth_a_message_and_no_other_verdict() -> None:
+    unfair = Audited(7, "Your share is 1 %, and the fair share is 50 %.", verdict="unfair", lost_bps=4_900)
+    others = [replace(unfair, verdict=verdict) for verdict in ("fair", "equal", "unknown")]
+    occasions = Occasions(NotifyConfig(), started_at=0)
+    assert texts(occasions, unfair, replace(unfair, lost_bps=0), *others) == [
+        "Round 7 was not paid fairly: Your share is 1 %, and the fair share is 50 %."
+    ]
+    assert texts(Occasions(NotifyConfig(unfair=False), started_at=0), unfair) == []
 
 
 def test_silence_is_said_once_and_its_end_too() -> None:

@@ -57,12 +57,13 @@ ALLOWED: dict[str, set[str]] = {
     "rounds": _ROUNDS,
     "observers": {*_ROUNDS, "rounds", "http_client"},
     "diagnose": {*_ROUNDS, "rounds"},
-    "daemon": _DAEMON,
+    "audit": {*_ROUNDS, "rounds"},
+    "daemon": {*_DAEMON, "audit"},
     "session": {*_CLIENT, "daemon", "journal", "rounds", "config"},
     "experiment": {*_ROUNDS, "rounds"},
     "localnet": {*_CLIENT, "config", "build", "config_dir"},
     "dashboard": {*_BASE, "journal", "observers", "rounds"},
-    "cli": {*_DAEMON, "daemon", "diagnose", "dashboard", "experiment", "localnet", "secrets"},
+    "cli": {*_DAEMON, "audit", "daemon", "diagnose", "dashboard", "experiment", "localnet", "secrets"},
     "__main__": {*_BASE, "config", "config_dir", "cli"},
 }
 
@@ -240,6 +241,7 @@ LIGHT = (
     "journal",
     "executors",
     "rounds",
+    "audit",
     "observers",
     "diagnose",
     "daemon",

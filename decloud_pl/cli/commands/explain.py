@@ -1,4 +1,4 @@
-"""Show whether the daemon would join a round, and why.
+"""Show whether the daemon would join a round, and why; and whether an earlier one was paid fairly.
 
 Needs no wallet, but without a wallet the test of the balance fails.
 
@@ -24,10 +24,11 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings, own_address
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.daemon.assemble import explain_round
+    from decloud_pl.legible import legible
 
     settings = open_settings(overrides)
     address, why_none = own_address(settings)
-    checks, choice = asyncio.run(explain_round(settings, address, round_id, why_none=why_none))
+    checks, choice, audit = asyncio.run(explain_round(settings, address, round_id, why_none=why_none))
     written = settings.written_convention(choice.convention)
     joins = all(check.passed for check in checks)
     if as_json:
@@ -42,6 +43,7 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
                     "why": choice.why,
                     "written_as": written,
                 },
+                "audit": None if audit is None else dataclasses.asdict(audit),
             }
         )
         return 0
@@ -51,5 +53,7 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     print(f"\nThe daemon assumes that the validator reads updates as {choice.convention}: {choice.why}.")
     if written != choice.convention:
         print(f"update.convention is {written}, so the validator would misread your update.")
+    if audit is not None:
+        print(f"The audit of its shares says {audit.verdict}: {legible(audit.note)}")
     print(f"The daemon {'would join it' if failed is None else f'does not join it: {failed.detail}'}.")
     return 0

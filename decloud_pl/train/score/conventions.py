@@ -1,4 +1,4 @@
-"""Measure what an update gains under each convention: ``python -m decloud_pl.train.score`` answers in JSON.
+"""Score updates on one split under each convention: ``python -m decloud_pl.train.score`` answers in JSON.
 
 It runs in a separate process. The caller needs no torch, and a model that is too large ends only this process. The
 files come from strangers, so the quarantine opens each of them.
@@ -6,8 +6,10 @@ files come from strangers, so the quarantine opens each of them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -19,58 +21,88 @@ from safetensors.torch import load_file
 
 from decloud_pl.build import build
 from decloud_pl.children import open_messages, send
-from decloud_pl.data.source import Source
+from decloud_pl.data.source import Source, SplitName
 from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.encoding import check_fit
+from decloud_pl.train.score import likeness
 from decloud_pl.train.score.scorer import Scorer
 from decloud_pl.train.update import delta
 
 
-def gains(
-    base: Path, dataset: Mapping[str, Any], submissions: Mapping[str, Path], gradient_rate: float
-) -> dict[str, dict[Convention, float] | None]:
-    """Return the accuracy gained over the base model on the held-out split, by submission and convention.
+def scores(
+    base: Path, dataset: Mapping[str, Any], submissions: Mapping[str, Path], gradient_rate: float, split: SplitName
+) -> dict[str, Any]:
+    """Return the hits of the base model and of each submission under each convention, as JSON values.
 
     Args:
         base: the base model's file from the network.
         dataset: the configuration node of the round's data set.
         submissions: names and files from the network.
         gradient_rate: η of the ``gradient`` convention.
+        split: the samples to score on.
 
     Returns:
-        The gains, -1 to 1. A submission that cannot be opened has None.
+        ``samples``, and ``labels``, the SHA-256 of their labels; ``correct`` and ``ties`` of the base model;
+        ``submissions``: by name and convention, ``correct`` and ``ties``, or None for a file that cannot be opened;
+        ``refused``: by name, why not;
+        ``products``: by convention, for each pair of the opened submissions in order, the sum over the samples of the
+        product of their changes (1 for a sample won, -1 for one lost); ``alike``: for each such pair, the cosine of
+        the two updates.
 
     Raises:
         DecloudError: the base model or the data set cannot be used.
     """
     source: Source = build(dict(dataset))
-    found: dict[str, dict[Convention, float] | None] = {}
+    found: dict[str, dict[Convention, dict[str, int]] | None] = {}
+    changes: dict[Convention, list[torch.Tensor]] = {convention: [] for convention in get_args(Convention)}
+    refused: dict[str, str] = {}
+    sketches: list[torch.Tensor] = []
     with WarmQuarantine() as quarantine:
         model = quarantine.open_base_model(base, base.with_name(f"{base.name}.safetensors"))
         check_fit(model, source)
-        held_out = Scorer(lambda: source.load("held_out"), model.spec.input)
+        scorer = Scorer(lambda: source.load(split), model.spec.input)
         network = build_network(model.spec.architecture, model.spec.hyper_parameters)
         state = load_file(str(model.weights))
-        before = held_out.accuracy_of(network, state)
+        before, ties = scorer.hits_and_ties(network, state)
         parameters = {name for name, _ in network.named_parameters()}
         for name, path in submissions.items():
+            out = path.with_name(f"{path.name}.safetensors")
             try:
-                opened = quarantine.open_submission(path, model, path.with_name(f"{path.name}.safetensors"))
-            except UntrustedFileRejected:
-                found[name] = None
+                entries = load_file(str(quarantine.open_submission(path, model, out)))
+            except UntrustedFileRejected as error:
+                found[name], refused[name] = None, error.message
                 continue
-            entries = load_file(str(opened))
+            finally:
+                out.unlink(missing_ok=True)
+            sketches.append(likeness.sketch(state, entries))
             read = partial(delta.apply, state, entries, gradient_rate=gradient_rate)
-            states = {"delta": read(convention="delta"), "gradient": read(convention="gradient", parameters=parameters)}
-            found[name] = {
-                convention: held_out.accuracy_of(network, states[convention]) - before
-                for convention in get_args(Convention)
-            }
-    return found
+            scored: dict[Convention, dict[str, int]] = {}
+            for convention in get_args(Convention):
+                applied = read(convention=convention, parameters=None if convention == "delta" else parameters)
+                hits, close = scorer.hits_and_ties(network, applied)
+                changes[convention].append(hits.float() - before.float())
+                scored[convention] = {"correct": int(hits.sum()), "ties": close}
+            found[name] = scored
+    labels = hashlib.sha256(scorer.split.labels.astype("<i8").tobytes())
+    return {
+        "samples": len(before),
+        "labels": labels.hexdigest(),
+        "correct": int(before.sum()),
+        "ties": ties,
+        "submissions": found,
+        "refused": refused,
+        "products": {convention: _products(changed) for convention, changed in changes.items()},
+        "alike": likeness.cosines(sketches),
+        "torch": torch.__version__,
+    }
+
+
+def _products(changed: list[torch.Tensor]) -> list[list[int]]:
+    return [[round(float(one.double() @ other.double())) for other in changed] for one in changed]
 
 
 def main() -> None:
@@ -78,11 +110,15 @@ def main() -> None:
     request = json.load(sys.stdin)
     os.nice(int(request["nice"]))
     torch.set_num_threads(max(1, int(request["threads"])))
+    if request["memory_bytes"]:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (int(request["memory_bytes"]), hard))
     submissions = {name: Path(path) for name, path in request["submissions"].items()}
+    found: dict[str, Any]
     try:
-        found: dict[str, Any] = {
-            "gains": gains(Path(request["base"]), request["dataset"], submissions, request["gradient_rate"])
-        }
+        found = scores(
+            Path(request["base"]), request["dataset"], submissions, request["gradient_rate"], request["split"]
+        )
     except Exception as error:
         missing = shortage(error)
         if missing is not None:

@@ -18,6 +18,8 @@ from decloud_pl.train.fit.encoding import encoder_for
 _BATCH = 512
 _Z95 = 1.959963984540054
 _DIVIDE_SEED = 20_251_125
+_FLOAT_ERROR = 1e-3
+"""The relative error of a logit, as of a GPU that multiplies with TF32 (10 bits of mantissa)."""
 
 
 class Scorer:
@@ -44,12 +46,29 @@ class Scorer:
         """Convert some of the packed rows to the network's input."""
         return self._encoder.batch(packed)
 
-    @torch.inference_mode()
     def hits(self, network: nn.Module) -> torch.Tensor:
         """Return, for each sample, whether the largest logit is the label's: bool (N,), in CPU memory.
 
         The network's mode (training or evaluation) stays the same.
         """
+        return self._over_rows(network, lambda logits, labels: logits.argmax(1) == labels)
+
+    def hits_and_ties(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        """Load other weights into the network, where they stay, and return its hits and its number of ties.
+
+        A tie is a sample whose two largest logits are so close that another machine may predict the other one.
+        """
+        network.load_state_dict(dict(state))
+        found = self._over_rows(
+            network, lambda logits, labels: torch.stack([logits.argmax(1) == labels, _is_tie(logits)], 1)
+        )
+        return found[:, 0], int(found[:, 1].sum())
+
+    @torch.inference_mode()
+    def _over_rows(
+        self, network: nn.Module, measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """Return what ``measure`` returns for the logits and labels of each batch, bool (N, …), in CPU memory."""
         packed, all_labels = self.rows
         was_training = network.training
         device = next(network.parameters()).device
@@ -58,7 +77,7 @@ class Scorer:
         for start in range(0, len(all_labels), _BATCH):
             samples = self.inputs(packed[start : start + _BATCH].to(device))
             labels = all_labels[start : start + _BATCH].to(device)
-            found.append(network(samples).argmax(1) == labels)
+            found.append(measure(network(samples), labels))
         network.train(was_training)
         return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.bool)
 
@@ -74,6 +93,14 @@ class Scorer:
     def accuracy_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> float:
         """Load other weights into the network, where they stay, and return its accuracy."""
         return accuracy_of_hits(self.hits_of(network, state))
+
+
+def _is_tie(logits: torch.Tensor) -> torch.Tensor:
+    """Return, for each row, whether its two largest logits differ by less than float errors can explain: bool (N,)."""
+    if logits.shape[1] < 2:
+        return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+    two = logits.float().topk(2, 1).values
+    return two[:, 0] - two[:, 1] <= _FLOAT_ERROR * logits.float().abs().amax(1)
 
 
 def accuracy_of_hits(hits: torch.Tensor) -> float:

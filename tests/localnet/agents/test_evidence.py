@@ -23,7 +23,7 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.rounds.conventions import Conventions
-from decloud_pl.rounds.events import Noted
+from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched
@@ -171,8 +171,8 @@ async def test_a_round_whose_scoring_this_machine_ended_is_looked_at_again(
             gathering.cancel()
             await asyncio.wait({gathering})
         (event,) = diary.events
-        assert isinstance(event, Noted)
-        assert "ended with code -9" in event.message
+        assert isinstance(event, Trouble)
+        assert "was killed" in event.message
         assert readings(journal) == []
         again = asyncio.create_task(evidences.gather())  # a later attempt
         for _ in range(600):
@@ -220,5 +220,5 @@ async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once
         gathering.cancel()
         await asyncio.wait({gathering})
         assert readings(journal) == []
-    said = [event.message for event in diary.events if isinstance(event, Noted)]
-    assert ["No disk space left" in said[0], "defect" in said[1]] == [True, True]
+    said = [event.message for event in diary.events if isinstance(event, (Noted, Trouble))]
+    assert ["No disk space left" in said[0], "internal error (ValueError)" in said[1]] == [True, True]

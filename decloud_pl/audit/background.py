@@ -1,0 +1,150 @@
+"""Audit completed rounds in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from decloud_pl.audit import evidence_file
+from decloud_pl.audit.look import Auditor
+from decloud_pl.audit.report import Report
+from decloud_pl.domain import Round, RoundStatus
+from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
+from decloud_pl.journal.audits import Audit, audit_of, audits, store_audit
+from decloud_pl.journal.record import State
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.background import MOST_BYTES, Background
+from decloud_pl.rounds.events import Audited, Noted, Reporter, Trouble
+from decloud_pl.rounds.scoring import CHILD_SECONDS
+from decloud_pl.shortage import shortage
+
+Scope = Literal["own", "all"]
+
+_TRIES = 3
+"""How often a round is tried, on different days, whose files or data set are missing."""
+_OWN_AT_ONCE = 32
+"""The latest own rounds to look through in one daily search."""
+_OTHERS_AT_ONCE = 16
+"""The most rounds of others to audit in one daily search."""
+_LOOKED_THROUGH = 1000
+"""The number of latest rounds to search for rounds of others, of any status."""
+_FOR_OTHERS = MOST_BYTES // 2
+"""Rounds of others use at most the other half of the bytes of a day."""
+_PAID = (State.CLAIMED, State.UNREWARDED)
+
+
+class Audits(Background):
+    """Audits completed rounds in the background, each once, and keeps the results in the journal and in files.
+
+    A shortage of this machine costs no try. Nothing that trains or plans reads the results.
+
+    Args:
+        auditor: audits one round.
+        journal: stores the results, and has the rounds of this wallet.
+        reporter: receives an event for each result.
+        home: the home folder, for the evidence files.
+        scope: ``own`` audits the rounds of this wallet, ``all`` also those of others.
+        turn: see `Background`.
+    """
+
+    def __init__(
+        self,
+        auditor: Auditor,
+        journal: Journal,
+        reporter: Reporter,
+        *,
+        home: Path,
+        scope: Scope,
+        turn: asyncio.Lock | None = None,
+    ) -> None:
+        super().__init__(auditor.reader, reporter, what="The audit of completed rounds", turn=turn)
+        self._auditor = replace(auditor, reader=self._reader)
+        self._journal = journal
+        self._home = home
+        self._scope = scope
+        self._wallet = journal.owner.wallet
+
+    async def _look_back(self) -> None:
+        own = self._journal.rounds(states=_PAID, limit=_OWN_AT_ONCE, descending=True)
+        for record in own:
+            if record.pinned_cid is not None:
+                await self._look_at(record.round_id)
+        if self._scope == "all":
+            await self._look_at_others()
+
+    async def _look_at_others(self) -> None:
+        finished = {row.round_id for row in audits(self._journal) if not row.tries_left}
+        left = _OTHERS_AT_ONCE
+        async for round_ in self._auditor.chain.latest_rounds(_LOOKED_THROUGH):
+            if left <= 0 or self._budget.left <= _FOR_OTHERS:
+                break
+            if round_.status is RoundStatus.COMPLETED and round_.id not in finished:
+                left -= 1
+                await self._audit(round_)
+
+    async def _look_at(self, round_id: int) -> None:
+        record = self._journal.get(round_id)
+        is_own = record is not None and record.pinned_cid is not None
+        if not is_own and (self._scope == "own" or self._budget.left <= _FOR_OTHERS):
+            return
+        before = audit_of(self._journal, round_id)
+        if before is not None and not before.tries_left and (before.trainer == self._wallet or not is_own):
+            return
+        round_ = await self._auditor.chain.round(round_id)
+        if round_ is not None and round_.status is RoundStatus.COMPLETED:
+            await self._audit(round_)
+
+    async def _audit(self, round_: Round) -> None:
+        """Audit a round, and keep the result or the reason why there is none."""
+        if not self._may_look(round_.id):
+            return
+        try:
+            with tempfile.TemporaryDirectory(prefix="decloud-audit-") as folder:
+                report = await self._auditor.audit(round_, Path(folder), background=True)
+        except TimeoutError:
+            self._failed(round_, f"Scoring its updates takes longer than {CHILD_SECONDS:.0f} s on this machine.")
+        except (StoreError, DatasetError, MachineShortage, OSError) as error:
+            missing = shortage(error)
+            if missing is None:
+                self._failed(round_, str(error))
+            else:
+                self._reporter.report(Trouble.then(round_.id, missing, "It is audited on another day."))
+        except TrainingError as error:
+            self._failed(round_, str(error), is_final=True)
+        else:
+            self._keep(report)
+
+    def _keep(self, report: Report) -> None:
+        path = evidence_file.path_of(self._home, self._journal.owner, report.round_id)
+        try:
+            evidence_file.write(path, report)
+        except OSError as error:
+            told = shortage(error, places=[self._home])
+            why = told.message if told else f"{path} cannot be written: {error.strerror}."
+            self._reporter.report(Noted(report.round_id, f"{why} The audit is repeated on another day."))
+            return
+        self._store(report.row(self._wallet))
+
+    def _failed(self, round_: Round, why: str, *, is_final: bool = False) -> None:
+        before = audit_of(self._journal, round_.id)
+        tries_left = 0 if is_final else (_TRIES if before is None else before.tries_left) - 1
+        row = Audit(
+            round_.id,
+            str(round_.validator),
+            str(round_.creator),
+            "unknown",
+            note=f"The round was not scored: {why}",
+            tries_left=max(0, tries_left),
+        )
+        self._store(row)
+
+    def _store(self, row: Audit) -> None:
+        store_audit(self._journal, row)
+        if row.tries_left:
+            message = f"Not audited yet. {row.note} It is audited on another day."
+        else:
+            message = f"Audit: {row.verdict}. {row.note}"
+        self._reporter.report(Audited(row.round_id, message, verdict=row.verdict, lost_bps=row.lost_bps))

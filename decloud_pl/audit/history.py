@@ -1,0 +1,86 @@
+"""The transactions of a round: who submitted when, and when the validator gave its shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from solders.instruction import Instruction
+
+from decloud_pl.chain.anchor import discriminator
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.sent import SentTransaction
+from decloud_pl.domain import Round, Submission
+from decloud_pl.errors import ChainError
+
+_LISTED = 200
+_READ = 80
+"""A round of ten trainers has about 44 transactions. Anybody may add others that name its account."""
+_SUBMIT = discriminator("global", "submit_gradients")
+_SCORE = discriminator("global", "set_contribution")
+_COMPLETE = discriminator("global", "complete_validation")
+_FINALIZE = discriminator("global", "finalize_round")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A transaction of the round.
+
+    Attributes:
+        signature: base58.
+        slot: of its block.
+        at: the time of its block in Unix seconds, or None if the endpoint does not have it.
+    """
+
+    signature: str
+    slot: int
+    at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The transactions of a round, by trainer where each trainer has one. Unknown ones are missing."""
+
+    submitted: Mapping[str, Step] = field(default_factory=dict)
+    scored: Mapping[str, Step] = field(default_factory=dict)
+    completed: Step | None = None
+
+    def score_seconds(self, round_: Round) -> float | None:
+        """Return the seconds from the moment when the validator could score to its last transaction, or None."""
+        if self.completed is None or self.completed.at is None:
+            return None
+        ready = round_.submit_deadline
+        times = [step.at for step in self.submitted.values() if step.at is not None]
+        if round_.submissions_count == round_.trainers_count and len(times) == round_.submissions_count:
+            ready = max(times)
+        return float(max(0, self.completed.at - ready))
+
+
+async def history_of(chain: ChainClient, round_: Round, submissions: Iterable[Submission]) -> History:
+    """Return what the endpoint knows of a round's transactions. Without a history, that is nothing."""
+    address = chain.dialect.round_address(round_.id)
+    try:
+        sent = await chain.rpc.transactions(address, signatures=_LISTED, most=_READ)
+    except ChainError:
+        return History()
+    places = {str(entry.trainer): chain.dialect.submission_address(round_.id, entry.trainer) for entry in submissions}
+    submitted: dict[str, Step] = {}
+    scored: dict[str, Step] = {}
+    completed: Step | None = None
+    for one in reversed(sent):  # the latest share counts
+        for instruction in _own(one, chain):
+            step = Step(one.signature, one.slot, one.at)
+            named = {meta.pubkey for meta in instruction.accounts}
+            trainers = [trainer for trainer, place in places.items() if place in named]
+            begin = bytes(instruction.data[:8])
+            if begin == _SUBMIT:
+                submitted.update(dict.fromkeys(trainers, step))
+            elif begin in (_SCORE, _FINALIZE):
+                scored.update(dict.fromkeys(trainers, step))
+            if begin in (_COMPLETE, _FINALIZE):
+                completed = step
+    return History(submitted, scored, completed)
+
+
+def _own(sent: SentTransaction, chain: ChainClient) -> list[Instruction]:
+    return [one for one in sent.instructions if one.program_id == chain.dialect.program_id]

@@ -1,0 +1,106 @@
+"""The validator's documented rule, and how far its shares may differ from ours without being wrong.
+
+Two things make a fair validator's shares differ from ours. Float errors of another machine change single predictions:
+each tie counts as a coin toss. And a validator may have scored other samples of the same kind: the gains then vary as
+those of paired samples do, twice, because both measurements vary.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+
+from decloud_pl.domain import BPS_DENOMINATOR, Convention
+from decloud_pl.rounds.scoring import Score, Scores
+
+_DRAWS = 4000
+_COVERED = 0.999
+_SEED = 20_260_118
+_COIN = 0.25
+"""The variance of a prediction that is right or wrong with equal chances."""
+
+
+def fair_shares(gains: Sequence[int], *, also_valid: int = 0) -> list[int]:
+    """Return the shares in basis points that the rule gives for gains in samples.
+
+    Shares are proportional to the gain, rounded down; the first one gets the rest. If nobody gained, all valid
+    submissions get equal shares, and the first ones one basis point more.
+
+    Args:
+        gains: the samples gained by each valid submission.
+        also_valid: further submissions that share only if nobody gained. They follow in the result.
+    """
+    positive = [max(0, gain) for gain in gains] + [0] * also_valid
+    total = sum(positive)
+    if not total:
+        share, rest = divmod(BPS_DENOMINATOR, max(1, len(positive)))
+        return [share + (place < rest) for place in range(len(positive))]
+    shares = [gain * BPS_DENOMINATOR // total for gain in positive]
+    shares[next(place for place, share in enumerate(shares) if share)] += BPS_DENOMINATOR - sum(shares)
+    return shares
+
+
+def float_noise(gains: Sequence[int], base: Score, scores: Sequence[Score]) -> list[int]:
+    """Return by how many basis points float errors alone may change each share, and the rounding."""
+    shared = _COIN * base.ties
+    covariance = [
+        [shared + (_COIN * score.ties if row == column else 0.0) for column in range(len(scores))]
+        for row, score in enumerate(scores)
+    ]
+    rounding = len(gains)
+    return [min(BPS_DENOMINATOR, noise + rounding) for noise in _noise(gains, covariance)]
+
+
+def sampling_noise(gains: Sequence[int], products: Sequence[Sequence[int]], samples: int) -> list[int]:
+    """Return by how many basis points each share may differ on other samples of the same kind.
+
+    Args:
+        gains: the samples gained by each submission.
+        products: for each pair of submissions, the sum over the samples of the product of their changes.
+        samples: the number of samples.
+    """
+    number = max(1, samples)
+    covariance = [
+        [2 * (products[row][column] - gains[row] * gains[column] / number) for column in range(len(gains))]
+        for row in range(len(gains))
+    ]
+    return _noise(gains, covariance)
+
+
+def gains_of(scores: Scores, opened: Sequence[str], convention: Convention) -> list[int]:
+    """Return the samples gained by each opened submission."""
+    found: list[Mapping[Convention, Score]] = [one for name in opened if (one := scores.opened[name]) is not None]
+    return [one[convention].correct - scores.base.correct for one in found]
+
+
+def _noise(gains: Sequence[int], covariance: Sequence[Sequence[float]]) -> list[int]:
+    """Return the deviation from the fair share that 99.9 % of normally distributed gains stay within."""
+    if not any(any(row) for row in covariance):
+        return [0] * len(gains)
+    fair, factor, chance = fair_shares(gains), _cholesky(covariance), random.Random(_SEED)
+    off: list[list[int]] = [[] for _ in gains]
+    for _ in range(_DRAWS):
+        tosses = [chance.gauss(0.0, 1.0) for _ in gains]
+        drawn = [
+            round(gain + math.fsum(weight * toss for weight, toss in zip(row, tosses, strict=False)))
+            for gain, row in zip(gains, factor, strict=True)
+        ]
+        for place, share in enumerate(fair_shares(drawn)):
+            off[place].append(abs(share - fair[place]))
+    return [sorted(found)[math.ceil(_COVERED * _DRAWS) - 1] for found in off]
+
+
+def _cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the lower triangle L with L·Lᵀ = matrix; a semidefinite matrix, as of equal updates, has zeros in it."""
+    rows: list[list[float]] = []
+    for place, values in enumerate(matrix):
+        row: list[float] = []
+        for before in range(place):
+            rest = values[before] - math.fsum(one * other for one, other in zip(row, rows[before], strict=False))
+            pivot = rows[before][before]
+            row.append(rest / pivot if pivot > 0 else 0.0)
+        left = values[place] - math.fsum(one * one for one in row)
+        row.append(math.sqrt(left) if left > 1e-9 * max(1.0, abs(values[place])) else 0.0)
+        rows.append(row)
+    return rows

@@ -1,0 +1,134 @@
+"""Background work that scores completed rounds: once a day, and when a round is completed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from decloud_pl.errors import DecloudError, IntegrityError, JournalError, SizeLimitExceeded
+from decloud_pl.rounds.events import Noted, Reporter
+from decloud_pl.rounds.policy import DAY_SECONDS
+from decloud_pl.shortage import shortage
+from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES = 512 << 20
+"""The download limit per day."""
+_FILE_SHARE = 4
+"""One file may use at most 1/4 of the remaining bytes, so that a file that is too large leaves enough for others."""
+_MOST_SECONDS = 1800.0
+
+
+class Background(ABC):
+    """Looks at completed rounds in the background, each day within limits of bytes and seconds.
+
+    Args:
+        reader: downloads files by CID.
+        reporter: receives an event when the work stops early.
+        what: the work, as the beginning of a sentence.
+        turn: held during the work, so that only one of several kinds of work runs at a time.
+    """
+
+    def __init__(self, reader: Fetcher, reporter: Reporter, *, what: str, turn: asyncio.Lock | None = None) -> None:
+        self._budget = Budget(MOST_BYTES)
+        self._reader = Metered(reader, self._budget)
+        self._reporter = reporter
+        self._what = what
+        self._turn = turn or asyncio.Lock()
+        self._asked: asyncio.Queue[int] = asyncio.Queue()
+        # Rounds that could not be scored. The daemon retries them on another day.
+        self._later: set[int] = set()
+
+    def ask(self, round_id: int) -> None:
+        """Request a look at a round that has just been completed."""
+        self._asked.put_nowait(round_id)
+
+    async def gather(self) -> None:
+        """Look at the latest completed rounds once a day, and at each round passed to `ask`, until cancelled.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        while True:
+            self._budget.left = MOST_BYTES
+            self._later.clear()
+            await self._quietly(self._look_back)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DAY_SECONDS):
+                    await self._look_at_asked()
+
+    @abstractmethod
+    async def _look_back(self) -> None:
+        """Look at the latest completed rounds that still need it."""
+
+    @abstractmethod
+    async def _look_at(self, round_id: int) -> None:
+        """Look at one round, if it is completed and still needs it."""
+
+    def _may_look(self, round_id: int) -> bool:
+        """Return whether to look at a round today; True only once a day for each round."""
+        if round_id in self._later or self._budget.left <= 0:
+            return False
+        self._later.add(round_id)  # before the scoring, so that a cancelled one also waits
+        return True
+
+    async def _look_at_asked(self) -> None:
+        while True:
+            await self._quietly(partial(self._look_at, await self._asked.get()))
+
+    async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` with a time limit. Report its failures and continue: these results can wait for another day.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        try:
+            async with self._turn, asyncio.timeout(_MOST_SECONDS):
+                await work()
+        except JournalError:
+            raise
+        except TimeoutError:
+            self._ended_early(f"it took longer than {_MOST_SECONDS / 60:.0f} min.")
+        except DecloudError as error:
+            self._ended_early(str(error))
+        except OSError as error:
+            self._ended_early(str(shortage(error) or f"{error.strerror or error}."))
+        except Exception as error:  # a failure of this background work must not end a daemon that earns
+            logger.exception("Internal error during background work: %s", self._what)
+            self._ended_early(f"internal error ({type(error).__name__}); see logs/daemon.log and please report it.")
+
+    def _ended_early(self, why: str) -> None:
+        self._reporter.report(Noted(None, f"{self._what} stopped: {why} It resumes within a day."))
+
+
+@dataclass
+class Budget:
+    """The bytes that may still be downloaded today."""
+
+    left: int
+
+
+@dataclass(frozen=True)
+class Metered:
+    """A fetcher that shares a limit on the total number of bytes."""
+
+    inner: Fetcher
+    budget: Budget
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
+        most = max(1, min(max_bytes, self.budget.left // _FILE_SHARE))
+        try:
+            fetched = self.inner.fetch(cid, destination, max_bytes=most, cancel=cancel)
+        except (SizeLimitExceeded, IntegrityError):
+            self.budget.left -= most  # the failed download may have transferred this many bytes
+            raise
+        self.budget.left -= fetched.size
+        return fetched

@@ -1,0 +1,196 @@
+"""Fetch the files of a completed round and score them in a child process, on one split and under each convention."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.children import output_of
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.data.source import SplitName
+from decloud_pl.domain import Convention, Round, Submission
+from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
+from decloud_pl.rounds.planner import processors
+from decloud_pl.shortage import killed
+from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
+
+CHILD_SECONDS = 900.0
+_NICE = 15
+_MEMORY_SHARE = 2
+"""In the background, the child may use half of this machine's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The samples that a model gets right, and those whose prediction float errors may change."""
+
+    correct: int
+    ties: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the submissions of a round score on one split.
+
+    Attributes:
+        dataset: the name of the data set on this machine.
+        samples: the number of samples.
+        labels: the SHA-256 of their labels, hexadecimal.
+        base: the base model's score.
+        submissions: the round's submissions, sorted by the trainer's address.
+        opened: by trainer and convention, the score with its update; None for a file that cannot be opened, or that
+            cannot be fetched and has no share.
+        refused: by trainer, why a file was not opened.
+        products: by convention, for each pair of the opened submissions, the sum over the samples of the product of
+            their changes against the base model (1 for a sample won, -1 for one lost).
+        alike: for each pair of the opened submissions, the cosine of the two updates.
+        torch: the version of torch that scored.
+    """
+
+    dataset: str
+    samples: int
+    labels: str
+    base: Score
+    submissions: tuple[Submission, ...]
+    opened: Mapping[str, Mapping[Convention, Score] | None]
+    refused: Mapping[str, str]
+    products: Mapping[Convention, tuple[tuple[int, ...], ...]]
+    alike: tuple[tuple[float, ...], ...]
+    torch: str
+
+    def gain(self, trainer: str, convention: Convention) -> float | None:
+        """Return the accuracy gained by a trainer's update, -1 to 1; None if its file was not opened."""
+        scores = self.opened[trainer]
+        return None if scores is None else (scores[convention].correct - self.base.correct) / max(1, self.samples)
+
+
+async def score_round(
+    chain: ChainClient,
+    reader: Fetcher,
+    catalog: Catalog,
+    folder: Path,
+    round_: Round,
+    *,
+    split: SplitName,
+    gradient_rate: float,
+    max_bytes: int,
+    background: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Scores:
+    """Score the updates of one completed round under each convention.
+
+    Args:
+        chain: the network.
+        reader: downloads files by CID.
+        catalog: finds the data sets.
+        folder: for downloads; the caller removes it.
+        round_: a completed round.
+        split: the samples to score on.
+        gradient_rate: η of the ``gradient`` convention on this network.
+        max_bytes: the limit of each download.
+        background: score on one processor with low priority and limited memory.
+        tell: called with a sentence before each slow operation.
+
+    Raises:
+        ChainError: the network cannot be queried.
+        StoreError: a file cannot be downloaded.
+        DatasetError: the data set is not on this machine.
+        TrainingError: the base model or the updates cannot be scored.
+        TimeoutError: scoring takes too long on this machine.
+        MachineShortage: this machine lacks memory, disk space or file descriptors, or killed the scoring process.
+        OSError: the scoring process crashed.
+    """
+    choice = catalog.resolve(round_.dataset)
+    if not choice.ready:
+        raise DatasetError(f"The data set {choice.name} is not on this machine.")
+    base = folder / f"{round_.id}-base"
+    tell(f"Round {round_.id}: fetching its model and its updates…")
+    await fetch_in_task(reader, round_.model_cid, base, max_bytes=max_bytes)
+    submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
+    files, refused = await _fetch(reader, folder, round_.id, submissions, max_bytes)
+    tell(f"Round {round_.id}: scoring its updates on {choice.name} under each convention…")
+    request = {
+        "base": str(base),
+        "dataset": choice.node(catalog.data),
+        "submissions": {name: str(path) for name, path in files.items()},
+        "gradient_rate": gradient_rate,
+        "split": split,
+        "threads": 1 if background else processors(),
+        "nice": _NICE if background else 0,
+        "memory_bytes": _memory() // _MEMORY_SHARE if background else 0,
+    }
+    return _scores(choice.name, submissions, refused, await _child(request))
+
+
+async def _fetch(
+    reader: Fetcher, folder: Path, round_id: int, submissions: list[Submission], max_bytes: int
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the files by trainer, and why others were not fetched. A CID of several trainers is fetched once."""
+    by_cid: dict[str, Path] = {}
+    files: dict[str, Path] = {}
+    refused: dict[str, str] = {}
+    for place, submission in enumerate(submissions):
+        path = by_cid.get(submission.gradient_cid)
+        if path is None:
+            path = folder / f"{round_id}-{place}"
+            try:
+                await fetch_in_task(reader, submission.gradient_cid, path, max_bytes=max_bytes)
+            except StoreError as error:
+                if submission.contribution_bps:
+                    raise  # without an update that earned a share, the shares cannot be explained
+                refused[str(submission.trainer)] = error.message
+                continue
+            by_cid[submission.gradient_cid] = path
+        files[str(submission.trainer)] = path
+    return files, refused
+
+
+async def _child(request: Mapping[str, Any]) -> dict[str, Any]:
+    command = (sys.executable, "-m", "decloud_pl.train.score")
+    try:
+        output = await output_of(command, seconds=CHILD_SECONDS, given=json.dumps(request).encode())
+        answer: dict[str, Any] = json.loads(output.out)
+    except ValueError:
+        who = "The process that scores updates"
+        ended = f"{who} ended with exit code {output.code}: {output.last_line.rstrip('.')}."
+        raise killed(who, output.code) or OSError(ended) from None
+    if "short" in answer:
+        raise MachineShortage(str(answer["short"]), fix=str(answer["fix"]))
+    if "error" in answer:
+        raise TrainingError(str(answer["error"]))
+    return answer
+
+
+def _scores(
+    dataset: str, submissions: list[Submission], refused: Mapping[str, str], answer: Mapping[str, Any]
+) -> Scores:
+    opened = {
+        name: None if found is None else {convention: Score(**score) for convention, score in found.items()}
+        for name, found in answer["submissions"].items()
+    }
+    return Scores(
+        dataset=dataset,
+        samples=answer["samples"],
+        labels=answer["labels"],
+        base=Score(answer["correct"], answer["ties"]),
+        submissions=tuple(submissions),
+        opened={str(entry.trainer): opened.get(str(entry.trainer)) for entry in submissions},
+        refused={**refused, **answer["refused"]},
+        products={name: tuple(map(tuple, rows)) for name, rows in answer["products"].items()},
+        alike=tuple(map(tuple, answer["alike"])),
+        torch=answer["torch"],
+    )
+
+
+def _memory() -> int:
+    """Return the bytes of this machine's memory, or 0 if it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0

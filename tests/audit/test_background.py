@@ -1,0 +1,98 @@
+"""The daemon audits its completed rounds once, and again after a shortage or a missing file."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from decloud_pl.audit.background import Audits
+from decloud_pl.errors import ContentNotFound
+from decloud_pl.journal.audits import audit_of, audits
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.events import Audited, Trouble
+from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
+from tests.audit.conftest import Market
+from tests.world import Diary
+
+
+@dataclass
+class Failing:
+    """A reader that raises the given errors first, and records what it fetched."""
+
+    inner: Fetcher
+    failures: list[Exception]
+    fetched: list[str] = field(default_factory=list)
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
+        self.fetched.append(cid)
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.inner.fetch(cid, destination, max_bytes=max_bytes, cancel=cancel)
+
+
+async def _work(audits: Audits, diary: Diary, done: Callable[[], bool]) -> None:
+    """Run the work of one day until the condition is met."""
+    task = asyncio.create_task(audits.gather())
+    await diary.until(done, patience=600)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_own_rounds_are_audited_once_and_after_a_shortage(market: Market, tmp_path: Path) -> None:
+    trainer = market.town.actor()
+    wallet = str(trainer.wallet.address)
+    updates = market.models.updates[:2]
+    friendly = await market.complete(updates, _all_to_others(wallet), trainers=[trainer])
+    await market.complete(updates, lambda shares: shares)  # a round of others
+    owner, diary = Owner("net", str(market.town.dialect.program_id), wallet), Diary()
+    auditor = market.auditor()
+    failures = [OSError(28, "No space left on device"), ContentNotFound("No gateway has the file.")]
+    reader = Failing(auditor.reader, failures)
+    with Journal(tmp_path / "journal", owner) as journal:
+        seen = RoundRecord(friendly, State.UNREWARDED, "custom", "digits", "cid", 10**7, pinned_cid="bafy")
+        journal.save(seen)
+        work = Audits(replace(auditor, reader=reader), journal, diary, home=tmp_path, scope="own")
+
+        await _work(work, diary, lambda: bool(diary.events))
+        (event,) = diary.events
+        assert isinstance(event, Trouble)
+        assert ("No disk space left" in event.message, event.of_machine, audits(journal)) == (True, True, [])
+
+        await _work(work, diary, lambda: len(diary.events) == 2)
+        row = audit_of(journal, friendly)
+        assert row is not None
+        assert (row.verdict, row.tries_left) == ("unknown", 2)
+        assert "No gateway has the file." in row.note
+
+        await _work(work, diary, lambda: len(diary.events) == 3)
+        (row,) = audits(journal)
+        assert (row.verdict, row.trainer, row.paid_bps, row.tries_left) == ("unfair", wallet, 0, 0)
+        assert row.fair_bps == row.lost_bps > 5_000
+        assert row.note.startswith(f"Your share is 0 %, and the fair share is {row.fair_bps / 100:g} %.")
+        alert = diary.events[-1]
+        assert isinstance(alert, Audited)
+        assert (alert.verdict, alert.lost_bps) == ("unfair", row.fair_bps)
+
+        fetched = list(reader.fetched)
+        again = asyncio.create_task(work.gather())
+        work.ask(friendly)
+        work.ask(friendly + 1)
+        work.ask(10**6)  # no such round
+        for _ in range(50):
+            await asyncio.sleep(0)
+        again.cancel()
+        await asyncio.wait({again})
+        assert (reader.fetched, len(diary.events)) == (fetched, 3)
+
+
+def _all_to_others(wallet: str) -> Callable[..., dict[str, int]]:
+    def pay(shares: dict[str, int]) -> dict[str, int]:
+        other = next(name for name in shares if name != wallet)
+        return {wallet: 0, other: 10_000}
+
+    return pay

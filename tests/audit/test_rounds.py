@@ -1,0 +1,90 @@
+"""One audited round: copies, the evidence file, and its check by somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from decloud_pl.cli import main
+from decloud_pl.journal.reader import JournalReader
+from decloud_pl.journal.schema import JOURNAL_FILE
+from tests.audit.conftest import Market
+
+
+def nearly(path: Path, to: Path) -> Path:
+    """Write a copy of an update that is scaled and has noise."""
+    torch.manual_seed(0)
+    entries: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    torch.save({name: 1.02 * one + 0.03 * one.std() * torch.randn_like(one) for name, one in entries.items()}, to)
+    return to
+
+
+async def test_a_round_is_audited_and_its_file_checked(
+    market: Market, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = market.models.updates
+    updates = [second, first, first, nearly(first, tmp_path / "nearly.pt")]
+    trainers = [market.town.actor() for _ in updates]
+    number = await market.complete(updates, lambda shares: {**shares}, trainers=trainers)
+    other, original, copy, noisy = (str(trainer.wallet.address) for trainer in trainers)
+    places, home = market.town.network.endpoints, tmp_path / "trainer"
+    settings = [
+        f"network.rpc_url={places.rpc_url}",
+        f"network.gateways=[{places.gateway_url}]",
+        f"home={home}",
+        f"wallet.keypair_path={tmp_path / 'none.json'}",
+    ]
+
+    async def command(*arguments: str, code: int = 0) -> str:
+        capsys.readouterr()
+        assert await asyncio.to_thread(main, ["audit", *arguments, *settings]) == code
+        shown = capsys.readouterr()
+        return shown.err if code else shown.out
+
+    shown = json.loads(await command(str(number), "--json"))
+    assert (shown["verdict"], shown["is_late"], shown["convention"]) == ("fair", False, "delta")
+    pairs = {(one["first"], one["second"]): (one["is_ordered"], one["same_cid"]) for one in shown["copies"]}
+    assert pairs == {(original, copy): (True, True), (original, noisy): (True, False), (copy, noisy): (True, False)}
+    assert other not in str(pairs)
+    entries = {entry["trainer"]: entry for entry in shown["entries"]}
+    assert all(entry["submitted"]["signature"] and entry["scored"]["signature"] for entry in entries.values())
+    assert sum(entry["paid_bps"] for entry in entries.values()) == 10_000
+    with JournalReader(home / JOURNAL_FILE) as journal:
+        rows = journal.ask("SELECT round_id, verdict FROM audits")
+    assert rows == [(number, "fair")]
+
+    text = await command(str(number))  # without scoring again
+    assert "The verdict is fair." in text
+    assert f"The updates of {original} and {copy} are equal; {original} submitted first." in text
+    file = Path(shown["file"])
+    assert f"{file} agrees with what this machine finds" in await command("check", str(file))
+
+    trainer = _change(file, tmp_path / "changed.json")
+    said = await command("check", str(tmp_path / "changed.json"), code=17)
+    for words in (
+        "validator: the file says",
+        f"paid_bps of {trainer}: the file says 1,",
+        f"fair_bps of {trainer}: the file says 10000",
+        f"It says that {trainer} gets 0 samples right",
+        f"as scored for {trainer}",
+        "copies: ",
+        "verdict: the file says unfair, and this machine finds fair.",
+    ):
+        assert words in said
+    assert "Traceback" not in said
+
+
+def _change(file: Path, changed: Path) -> str:
+    """Change the file in several ways, and return the trainer of the changed entry."""
+    document = json.loads(file.read_text())
+    document["verdict"] = "unfair"
+    document["validator"] = document["creator"]
+    document["copies"] = []
+    document["entries"][0].update(paid_bps=1, correct=0, fair_bps=10_000)
+    document["entries"][0]["scored"]["signature"] = "1" * 64
+    changed.write_text(json.dumps(document))
+    return str(document["entries"][0]["trainer"])

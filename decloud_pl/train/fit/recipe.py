@@ -33,7 +33,7 @@ def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float
         epochs: that fit before the deadline.
     """
     when = recipe.get("when") or {}
-    return (
+    return bool(
         when.get("kind", kind) == kind
         and samples <= when.get("most_samples", samples)
         and base >= when.get("base", 0.0)

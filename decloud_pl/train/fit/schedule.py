@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -25,7 +26,8 @@ class ShareSchedule(LambdaLR):
         def timed(factor: Callable[[float], float]) -> Callable[[float], float]:
             return lambda step: factor(max(step, total_steps * share()))
 
-        self.lr_lambdas = [timed(factor) for factor in self.lr_lambdas]
+        factors = cast("list[Callable[[float], float]]", self.lr_lambdas)
+        self.lr_lambdas = [timed(factor) for factor in factors]
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final: float = 0.0) -> LRScheduler:

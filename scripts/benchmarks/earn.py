@@ -159,7 +159,7 @@ def _targets(pairs: list[dict[str, Any]]) -> dict[str, bool]:
             leads = [pair["lead"] for pair in pairs if (pair["seconds"], pair["base"]) == (seconds, base)]
             least = 1.5 if base < 50 else 1.0  # percent
             if leads:
-                found[f"{least} points above the rival from {base} % in {seconds:g} s"] = (
+                found[f"{least} points above the rival from {base:g} % in {seconds:g} s"] = (
                     statistics.mean(leads) >= least
                 )
     for base, least in ((88, 0.6), (80, 0.53)):

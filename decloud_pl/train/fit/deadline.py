@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from decloud_pl.train.fit.processes import LOOK_EVERY, agree
 
 _FORGET = 0.95
+_KEY = "decloud_pl.share"
 
 
 class DeadlineCallback(Callback):
@@ -82,11 +83,12 @@ class DeadlineCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = self._monotonic()  # the duration of a step does not include validation
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"share": self.share()}
+    # Not as the callback's own state: Lightning would warn if a fit without a deadline resumes from the checkpoint.
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[_KEY] = self.share()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._share = self._resumed = float(state_dict["share"])
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._share = self._resumed = float(checkpoint.get(_KEY, 0.0))
 
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True

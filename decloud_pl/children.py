@@ -215,7 +215,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Install the signal handlers, as the context does, but do not restore the old ones."""
+        """Install the signal handlers for good. Unlike the ``with`` block, this never restores the previous ones."""
         numbers = _signals_to_stop() if self._by_user else (signal.SIGTERM,)
         self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
 

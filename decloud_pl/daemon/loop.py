@@ -203,7 +203,7 @@ class Daemon:
         return []
 
     async def _submit(self, round_id: int) -> None:
-        """Submit a ready update while the daemon stops, after the end of the round's own task."""
+        """Submit a ready update while the daemon stops. Wait first until the round's own task has ended."""
         if round_id in self._tasks:
             await asyncio.wait({self._tasks[round_id]})
         with contextlib.suppress(JournalError):  # the next start reads the journal again

@@ -225,7 +225,7 @@ async def _program(chain: ChainClient) -> Finding:
     if counter is None:
         detail = f"the network has no DECLOUD program {chain.dialect.program_id}"
         return Finding("program", "problem", detail, "Correct network or network.program_id.")
-    return Finding("program", "ok", f"{chain.dialect.program_id}, {counter.count} rounds so far")
+    return Finding("program", "ok", f"{chain.dialect.program_id}, rounds created: {counter.count}")
 
 
 async def _revision(network: NetworkConfig, chain: ChainClient, wallet: Wallet | None) -> Finding:

@@ -1,8 +1,8 @@
 """The journal's file: its tables, its format version, its lock, and functions to open it.
 
 The writer upgrades a journal of an older version when it opens it. A reader reads it unchanged, without the newer
-columns. Both refuse a newer version. Any change that an older program cannot read needs a new version: a column, a
-table that is read, or a `State`.
+columns. Both refuse a newer version. A change that an older program cannot read needs a new version: a new column, a
+new `State`, or a new table that the reader uses.
 """
 
 from __future__ import annotations

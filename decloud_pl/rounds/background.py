@@ -48,7 +48,7 @@ class Background(ABC):
         self._later: set[int] = set()
 
     def ask(self, round_id: int) -> None:
-        """Request a look at a round that has just been completed."""
+        """Queue a round that has just been completed, so that `gather` scores its updates."""
         self._asked.put_nowait(round_id)
 
     async def gather(self) -> None:

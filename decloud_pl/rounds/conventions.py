@@ -31,7 +31,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Conventions:
-    """Chooses a convention from the user's setting, else the validator's completed rounds, else its public software.
+    """Chooses the convention of a validator.
+
+    The user's setting decides, else what the validator's completed rounds show, else what the published validator of
+    the program's revision does.
 
     Args:
         network: the user's settings of the network.

@@ -133,7 +133,7 @@ class Sightings:
         store_rounds(self._journal, [replace(self._row(round_, ending_of(round_, now), now), is_refused=True)])
 
     async def look_at_splits(self, chain: ChainClient) -> None:
-        """Read the shares of a few completed rounds, the latest of each validator first.
+        """Read from the chain how a few completed rounds divided their rewards, each validator's latest round first.
 
         Raises:
             JournalError: the journal cannot be written.

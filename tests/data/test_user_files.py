@@ -63,7 +63,7 @@ def test_an_image_folder_of_one_part_is_divided(tmp_path: Path) -> None:
 def test_what_is_wrong_with_an_image_folder(tmp_path: Path) -> None:
     write_image_folder(tmp_path / "train", 10, 2)
     write_image_folder(tmp_path / "test", 3, 3)
-    with pytest.raises(DatasetError, match="class2 has test images of a class without"):
+    with pytest.raises(DatasetError, match="class2 has test images of the class"):
         UserFiles("food101", str(tmp_path)).load("test")
     for path in (tmp_path / "train").glob("*/*.png"):
         path.write_bytes(b"no image")

@@ -101,7 +101,7 @@ def test_the_judged_update_stays_if_the_last_fit_predicts_something_else(make_se
     judged = Judged.of(make_setup("out", *COURSE))
     last, heard = judged.last_fit(setup=at_rate(judged.setup, 10.0))
     assert last == judged.update
-    assert heard[-1].note.endswith("of the held-out part, less than 97%, so the judged update stays.")
+    assert heard[-1].note.endswith("The judged update is submitted instead.")
     assert not judged.update.path.with_name(LAST_UPDATE_FILE).exists()
 
 
@@ -109,7 +109,7 @@ def test_the_judged_update_stays_if_the_last_fit_diverges(make_setup: MakeSetup)
     judged = Judged.of(make_setup("out", *COURSE))
     last, heard = judged.last_fit(setup=at_rate(judged.setup, 1e39))
     assert last == judged.update
-    assert "so the judged update stays: The training diverged: " in heard[-1].note
+    assert "failed: The training diverged: " in heard[-1].note
 
 
 def test_a_stop_ends_the_last_fit_only(make_setup: MakeSetup) -> None:

@@ -48,8 +48,8 @@ class ImageFolder:
             name = as_class(folder.name)
             if name not in self.classes:
                 raise DatasetError(
-                    f"{folder} has test images of a class without training images.",
-                    fix="Rename the folder like its class folder in the training data, or remove it.",
+                    f"{folder} has test images of the class {name}, which has no training images.",
+                    fix="Give the folder the name of a class in the training data, or remove it.",
                 )
             images = _images(folder)
             paths += images

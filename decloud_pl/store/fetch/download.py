@@ -63,7 +63,7 @@ class TransferLimits:
         silence: seconds the gateway may be silent.
         total_seconds: seconds for the whole download.
         max_bytes: the largest size of the file.
-        monotonic: the clock that measures the speed.
+        monotonic: the clock of the two time limits, in seconds.
     """
 
     silence: float

@@ -44,10 +44,10 @@ class Finisher:
     processes: int = 1
 
     def __call__(self, update: Update) -> Update:
-        """Return the fit's update, or one of another training, with its verdict.
+        """Return the fit's update with its verdict, or the update of another fit at a lower rate if that one is better.
 
         Raises:
-            TrainingStopped: a stop was requested. A restart repeats all of this.
+            TrainingStopped: a stop was requested. After a restart, the judging begins again.
         """
         update = self._or_of_a_lower_rate(update)
         return self._with(update, self.judge.verdict(update.path))

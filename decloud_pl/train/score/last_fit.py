@@ -27,6 +27,7 @@ from decloud_pl.train.update.writing import UpdateWriter
 
 _STAGE = "last fit"
 _CHECKPOINT = "last-fit.ckpt"
+_INSTEAD = "The judged update is submitted instead."
 _LEAST_AGREEMENT = 0.97
 _CERTAIN_SHARE = 0.5
 """The last fit needs a gain of which at least this share is certain."""
@@ -67,11 +68,11 @@ class LastFit:
         except TrainingStopped:
             return judged
         except DecloudError as error:
-            self._note(f"The last fit on all the training data failed, so the judged update stays: {error.message}")
+            self._note(f"The last fit on all the training data failed: {error.message} {_INSTEAD}")
             return judged
         shown = f"The last fit on all the training data predicts the same on {agreement:.1%} of the held-out part"
         if agreement < _LEAST_AGREEMENT:
-            self._note(f"{shown}, less than {_LEAST_AGREEMENT:.0%}, so the judged update stays.")
+            self._note(f"{shown}, less than the limit of {_LEAST_AGREEMENT:.0%}. {_INSTEAD}")
             path.unlink()
             return judged
         self._note(f"{shown}. It replaces the judged update, to which the accuracies and the verdict belong.")

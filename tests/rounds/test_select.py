@@ -85,7 +85,7 @@ def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
         ({"join_deadline": NOW - 1}, "deadline"),
         ({"trainers_count": 10}, "10 trainers"),
         ({"dataset": "squad"}, "not supported"),
-        ({"model_cid": "ipfs://Qm"}, "its model_cid: 'ipfs://Qm' is not a CID"),
+        ({"model_cid": "ipfs://Qm"}, "its model_cid: 'ipfs://Qm' is not a supported CID"),
     ],
 )
 def test_what_can_never_fit_is_settled(changes: dict[str, Any], word: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from datetime import datetime
@@ -102,6 +103,8 @@ def _run_one_experiment(settings: Settings) -> int:
     from decloud_pl.experiment.run import parameters_of, run_experiment
     from decloud_pl.rounds.planner import make_catalog
 
+    # Torchmetrics imports Matplotlib, which reports at its first import on a machine that it has listed the fonts.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     download_first(settings.dataset, make_catalog(settings))
     parent = settings.home_path / EXPERIMENTS
     key = settings_key(parameters_of(settings), settings.paths)

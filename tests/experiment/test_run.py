@@ -78,6 +78,7 @@ def test_the_model_has_the_data_sets_classes(tmp_path: Path) -> None:
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "fonts"))
     assert main([*QUICK, "max_batches=2", "tune=probe"]) == 0
     out = capsys.readouterr().out
     (folder,) = (tmp_path / "experiments").iterdir()

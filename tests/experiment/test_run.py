@@ -92,7 +92,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     # Without a terminal there is no progress bar, so these lines are the whole output.
     assert [line.split()[0] for line in out.splitlines()] == [
         *("Training", "data", "model", "accuracy", "accuracy", "gain", "probe", "update", "time"),
-        "Written",
+        "Saved",
     ]
     assert not (folder / "training.ckpt").exists()
 

@@ -131,7 +131,7 @@ class EndpointPool:
                 self.health.errors += 1
                 if isinstance(error, PreflightFailure):
                     raise
-                endpoint.refusals.add(method, error)
+                endpoint.refusals.add(method, error, is_only=len(self._all) == 1)
                 rejected = rejected or error
             else:
                 endpoint.recovered()

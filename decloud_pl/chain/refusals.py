@@ -62,17 +62,23 @@ class Refusals:
         """Return the methods that the endpoint refused when they were last called, sorted."""
         return [self._by_method[method] for method in sorted(self._by_method)]
 
-    def add(self, method: str, error: RpcRejected) -> None:
-        """Remember a refusal of the method. A refusal of a single request is ignored."""
+    def add(self, method: str, error: RpcRejected, *, is_only: bool) -> None:
+        """Remember a refusal of the method. A refusal of a single request is ignored.
+
+        Args:
+            method: the JSON-RPC method.
+            error: the endpoint's refusal.
+            is_only: whether the network has no other endpoint. Then the caller reports the error, and a warning as well
+                would repeat it.
+        """
         if error.code not in _LASTING:
             return
         before = self._by_method.get(method)
         until = self._monotonic() + ASKED_AGAIN_AFTER
         self._by_method[method] = Refusal(method, error.message, error.fix, error.code, error.said, until)
         if before is None or before.code != error.code:
-            logger.warning(
-                "%s Avoiding this endpoint for %s for %.0f min.", error.message, method, ASKED_AGAIN_AFTER / 60
-            )
+            level, minutes = logging.DEBUG if is_only else logging.WARNING, ASKED_AGAIN_AFTER / 60
+            logger.log(level, "%s Avoiding this endpoint for %s for %.0f min.", error.message, method, minutes)
 
     def forget(self, method: str) -> None:
         """Forget a refusal after the endpoint has answered the method."""

@@ -62,7 +62,7 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["+unknown=1"], 3, "Unknown setting 'unknown'."),
         (["+epoch=1"], 3, "Unknown setting 'epoch'. Did you mean 'epochs'?"),
         (["private_key=abc"], 3, "private_key is a secret, and other users can read command lines"),
-        (["wallet.keypair_path=/there/is/none"], 4, "There is no key file /there/is/none."),
+        (["wallet.keypair_path=/there/is/none"], 4, "/there/is/none does not exist."),
         ([], 4, "No private key found."),
     ],
 )

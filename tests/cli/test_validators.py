@@ -116,7 +116,7 @@ async def test_list_and_explain_name_the_rule(world: World, ask: Callable[..., A
     assert "rewards.validators.block" in " ".join(listed.out.split())
     assert [one["excluded"] for one in (await ask("list", "--json", block)).document["rounds"]] == [[words]]
     explained = await ask("explain", number, block)
-    assert explained.out.endswith(f"The daemon does not join it: {words}.\n")
+    assert explained.out.endswith(f"The daemon does not join this round: {words}.\n")
     checks = {check["name"]: check for check in (await ask("explain", number, "--json", block)).document["checks"]}
     assert (checks["validator"]["passed"], checks["validator"]["settled"]) == (False, True)
     allow = f"rewards.creators.allow=[{VALIDATOR}]"

@@ -296,4 +296,4 @@ async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
     assert (code, f"Round {expired} accepts no more submissions: it is " in said) == (13, True)
 
 
-NO_MODEL = "The file is neither a model package nor one that torch.save wrote. The file was not used"
+NO_MODEL = "The file is neither a model package nor a file written by torch.save. The file was not used"

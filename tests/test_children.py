@@ -140,8 +140,12 @@ def waiting(*before: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*before, *python(WAITING)], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
+# Without this, the signal would have no effect in tests that run under nohup.
+BY_DEFAULT = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
+
 def test_the_end_of_the_terminal_is_a_stop_and_may_be_said_twice() -> None:
-    with waiting() as process:
+    with waiting(*python(BY_DEFAULT)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGHUP)

@@ -58,7 +58,7 @@ class Choice:
 
     Attributes:
         fingerprint: of the plan.
-        recipe: its name.
+        recipe: its name; empty for the documented values.
         epochs: at most so many.
         note: a sentence that sums it up.
     """
@@ -102,10 +102,10 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
         per_scoring = supervisor.monotonic() - begun
         pace = Pace(per_sample, per_scoring, min(supervisor.time_left(), setup.config.budget_seconds))
         choice = choose(known, pace, kind=kind, samples=data.training_samples, base=base, fingerprint=fingerprint)
-        if choice is None:
-            return setup
         write_atomically(path, (json.dumps(dataclasses.asdict(choice), indent=2) + "\n").encode())
     supervisor.note("probe", choice.note)
+    if not choice.recipe:
+        return setup
     chosen = _with(setup, known[choice.recipe])
     chosen = chosen.with_nodes(trainer={**chosen.config.trainer, "max_epochs": choice.epochs})
     return dataclasses.replace(chosen, competes=True)
@@ -113,8 +113,8 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
 
 def choose(
     known: Mapping[str, Recipe], pace: Pace, *, kind: str, samples: int, base: float, fingerprint: str = ""
-) -> Choice | None:
-    """Return the first recipe whose conditions hold, with as many epochs as fit; None if none of them does.
+) -> Choice:
+    """Return the first recipe whose conditions hold, with as many epochs as fit, or the documented values.
 
     Args:
         known: the recipes by name.
@@ -135,7 +135,8 @@ def choose(
                 f"Recipe {name}, from a base model at {100 * base:.1f} %."
             )
             return Choice(fingerprint, name, epochs, note)
-    return None
+    note = f"{fit:.1f} epochs fit in {pace.left:.0f} s. No recipe suits that, so the documented values apply."
+    return Choice(fingerprint, "", 1, note)
 
 
 def read(path: Path, fingerprint: str) -> Choice | None:

@@ -173,7 +173,7 @@ def test_a_training_of_the_user_stops_with_the_terminal() -> None:
         "    while not stop.requested():\n        time.sleep(0.02)\n"
         "    print(stop.requested(), flush=True)\n"
     )
-    with subprocess.Popen(python(script), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*python(BY_DEFAULT), *python(script)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "False\n"
         process.send_signal(signal.SIGHUP)

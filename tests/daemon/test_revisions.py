@@ -133,7 +133,7 @@ async def test_a_client_of_an_older_revision_cannot_claim_and_auto_can(world: Wo
         await world.as_other(newest.check_round(number, creator=world.other.address))
         await world.complete(number)
         await world.diary.until(
-            lambda: any("set network.dialect=auto" in e.message for e in world.diary.events if isinstance(e, Trouble))
+            lambda: any("Set network.dialect=auto" in e.message for e in world.diary.events if isinstance(e, Trouble))
         )
     assert world.row(number).state is State.CLAIMING
     async with world.daemon(auto=True):

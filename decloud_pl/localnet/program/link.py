@@ -138,7 +138,7 @@ def _define_symbols(layout: _Layout, number: int, item: ElfObject) -> None:
             continue
         if symbol.name in layout.symbols or symbol.name in SYSCALLS:
             raise LocalnetError(
-                f"{item.name} defines {symbol.name}, which exists already in another object or as a syscall.",
+                f"{item.name} defines {symbol.name}, which already exists in another object or as a syscall.",
                 fix="Rename one of the two, or make it static.",
             )
         layout.symbols[symbol.name] = place.plus(symbol.value)

@@ -49,7 +49,8 @@ class Pace:
     def epochs(self, samples: int) -> float:
         """Return how many epochs of this many samples fit, with the validation of each."""
         left = self.left - _SCORINGS_AFTER_THE_FIT * self.per_scoring
-        return max(0.0, left / (samples * self.per_sample + self.per_scoring))
+        # A clock may not advance in so short a time.
+        return max(0.0, left / max(samples * self.per_sample + self.per_scoring, 1e-6))
 
 
 @dataclass(frozen=True)

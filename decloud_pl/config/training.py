@@ -43,7 +43,7 @@ class UpdateConfig:
     convention: Annotated[str, one_of("delta", "gradient", "")] = ""
     min_gain: Annotated[float | None, FRACTION] = None
     candidates: Annotated[list[str], some_of(CANDIDATES)] = field(default_factory=lambda: list(CANDIDATES))
-    last_fit: bool = True
+    last_fit: bool = False
     force: bool = False
 
     @property
@@ -81,7 +81,7 @@ class TrainingConfig:
     logger: dict[str, Any] | None = None
     update: UpdateConfig = field(default_factory=UpdateConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    budget: Annotated[str, one_of("compete", "documented")] = "compete"
+    budget: Annotated[str, one_of("compete", "documented")] = "documented"
     budget_seconds: Annotated[float, ABOVE_ZERO] = 600.0
     recipe: dict[str, Any] = field(default_factory=dict)
     seed: int = 0

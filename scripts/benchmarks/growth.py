@@ -85,7 +85,7 @@ async def listed(chain: VastChain, home: Path, _: Nursery) -> dict[str, Cost]:
         cwd=ROOT,
         env={**os.environ, "DECLOUD_HOME": str(home)},
     )
-    out, _ = await child.communicate()
+    out = (await child.communicate())[0]
     if child.returncode:
         raise RuntimeError("list failed")
     methods, sent = chain.taken()

@@ -188,7 +188,7 @@ def test_without_a_suitable_recipe_nothing_is_planned() -> None:
     ],
 )
 def test_a_training_competes_unless_the_user_sets_how_long_or_fast_it_learns(override: str, competes: bool) -> None:
-    settings = compose([override])
+    settings = compose(["budget=compete", override])
     assert settings.competes(settings.given) is competes
 
 
@@ -239,7 +239,7 @@ def train(plan: TrainingPlan) -> tuple[Any, list[Progress], Ticking]:
 
 
 def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = make_plan("out", base_model=tiny_model.weights, finish_by=8.0)
+    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, finish_by=8.0)
     update, told, clock = train(plan)
     assert update.accuracy_after > update.accuracy_before + 0.3
     assert not update.stopped_early
@@ -252,7 +252,7 @@ def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_mode
 
 
 def test_a_stored_choice_is_reused(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = make_plan("out", base_model=tiny_model.weights, finish_by=8.0)
+    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, finish_by=8.0)
     kept = {"fingerprint": plan.fingerprint(), "recipe": "small", "epochs": 2, "note": "As before."}
     (plan.round.folder / BUDGET_FILE).write_text(json.dumps(kept))
     _, told, _ = train(plan)
@@ -264,7 +264,7 @@ def test_a_stored_choice_is_reused(make_plan: MakePlan, tiny_model: BaseModel) -
 def test_the_documented_values_apply_otherwise(
     fields: dict[str, Any], make_plan: MakePlan, tiny_model: BaseModel
 ) -> None:
-    plan = make_plan("out", base_model=tiny_model.weights, **fields)
+    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, **fields)
     _, told, _ = train(plan)
     assert max(one.step for one in told if one.stage == "fit") == 41  # an epoch in batches of 32
     assert not (plan.round.folder / BUDGET_FILE).exists()
@@ -284,7 +284,7 @@ runpy.run_module("decloud_pl.executors.worker", run_name="__main__")
 def test_a_round_never_opens_the_test_split(make_plan: MakePlan, tiny_model: BaseModel, tmp_path: Path) -> None:
     data = ("dataset=mnist", f"data.folder={tmp_path / 'data'}", "data.download=false")
     tiny.write("mnist", tmp_path / "data", train=300)
-    plan = make_plan("out", *data, base_model=tiny_model.weights, finish_by=time.time() + 3600)
+    plan = make_plan("out", "budget=compete", *data, base_model=tiny_model.weights, finish_by=time.time() + 3600)
     short = dataclasses.replace(plan.config, budget_seconds=1.0)
     dataclasses.replace(plan, config=short).write(plan.round.folder)
     # The worker ends when its standard input closes.

@@ -30,7 +30,7 @@ from decloud_pl.train.score.last_fit import LastFit
 
 MakeSetup = Callable[..., FitSetup]
 MakePlan = Callable[..., TrainingPlan]
-COURSE = ("epochs=3", "learning_rate=0.01", "update.candidates=[]")
+COURSE = ("update.last_fit=true", "epochs=3", "learning_rate=0.01", "update.candidates=[]")
 
 
 @dataclass

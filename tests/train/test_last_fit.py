@@ -143,7 +143,7 @@ def test_without_time_certainty_or_permission_there_is_no_last_fit(make_setup: M
 
 def test_a_crash_in_the_last_fit_loses_nothing(make_plan: MakePlan) -> None:
     """The judged update is on disk before the last fit begins."""
-    plan = make_plan("a", "max_batches=20", finish_by=1e6)
+    plan = make_plan("a", "max_batches=20", "update.last_fit=true", finish_by=1e6)
     folder, steps = plan.round.folder, 0
 
     def report(progress: Progress) -> None:

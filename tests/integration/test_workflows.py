@@ -160,7 +160,7 @@ def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
     daemon.wait_for("auto_train is off: stop this daemon and run `decloud-trainer train 0`")
     refused = trainer.run("train", "0", code=11)
     assert "Another daemon (process" in refused.stderr
-    assert "stop it to train by hand" in refused.stderr
+    assert "or stop the daemon to train by hand" in refused.stderr
     assert trainer.json("status")["daemon_process"] == daemon.process.pid
     assert daemon.end(signal.SIGINT) == 0
     # As a Hydra application: work on this round until only the claim is left, which the user makes by hand.

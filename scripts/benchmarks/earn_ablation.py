@@ -8,7 +8,8 @@ from typing import Any
 
 from earn_sides import Course
 
-_FAST = ("recipe=fast",)
+_COMPETE = "budget=compete"
+_FAST = (_COMPETE, "recipe=fast")
 ROWS: dict[str, tuple[str, ...]] = {
     "fast": _FAST,
     "without flips": (*_FAST, "recipe.datamodule.augment.flip=false"),
@@ -19,9 +20,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "with shifts": (*_FAST, "+recipe.datamodule.augment.shift=2"),
     "with label smoothing": (*_FAST, "+recipe.module.label_smoothing=0.1"),
     "with EMA": (*_FAST, "callbacks=ema"),
-    "SGD with Nesterov": ("recipe=sgd",),
-    "Muon on the filters": ("recipe=muon",),
-    "long": ("recipe=long",),
+    "SGD with Nesterov": (_COMPETE, "recipe=sgd"),
+    "Muon on the filters": (_COMPETE, "recipe=muon"),
+    "long": (_COMPETE, "recipe=long"),
     "documented": ("budget=documented",),
 }
 

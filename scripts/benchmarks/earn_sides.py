@@ -30,6 +30,7 @@ from decloud_pl.train.run import train_round
 
 _CHUNK = 10
 """Steps of the rival between two looks at the clock."""
+_COMPETE = ("budget=compete",)
 _SPEC = ModelSpec("simple_cnn", {"num_classes": 10})
 State = Mapping[str, torch.Tensor]
 
@@ -43,7 +44,7 @@ class Course:
         base: the base model's name in percent.
         seconds: of the round.
         seed: of both sides.
-        overrides: of our settings.
+        overrides: of our settings; empty for a training that uses the whole time.
     """
 
     side: str
@@ -131,7 +132,8 @@ class Sides:
         base = self._base(course.base)
         torch.save(base, folder / "base.pt")
         # Full precision, like the rival, unless the machine has faster instructions.
-        plan = our_fit.plan(folder, *course.overrides, seed=course.seed, threads=self._threads, limited=False)
+        overrides = course.overrides or _COMPETE
+        plan = our_fit.plan(folder, *overrides, seed=course.seed, threads=self._threads, limited=False)
         plan = dataclasses.replace(plan, round=dataclasses.replace(plan.round, finish_by=course.seconds))
         notes: list[str] = []
 

@@ -68,7 +68,7 @@ def test_the_rivals_first_epoch_must_be_reached_in_a_third_of_its_time(bench: An
 
 def test_every_row_of_the_ablation_is_a_configuration(bench: Any) -> None:
     rows = bench.earn_ablation.ROWS
-    plain = compose(["recipe=fast"])
+    plain = compose(["budget=compete", "recipe=fast"])
     known = with_chosen(plain, plain.given)
     for name, overrides in rows.items():
         settings = compose(list(overrides))

@@ -27,8 +27,8 @@ ENVIRONMENT = {
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_raylet_start_wait_time_s": "60",
 }
-# The cluster detects a dead node within seconds, but does not declare a slow node dead.
-HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+# The cluster detects a dead node within ten seconds, but does not declare a node of a busy machine dead.
+HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 16}
 
 
 def main(folder: str) -> None:

@@ -91,7 +91,7 @@ class RayDriver:
                     raise TrainingError(f"decloud_pl is {version} on {host} but {__version__} here.", fix=_SAME_VERSION)
                 self._note(f"Training on {host} of the Ray cluster.")
                 seconds_left = self._send_files(actor, f"Sending the model to {host} of the Ray cluster.")
-                return self._follow(actor, seconds_left)
+                return self._follow(actor, seconds_left, there)
             except (ray.exceptions.RayError, ConnectionError) as error:
                 # With Ray Client, the loss of the actor can also appear as an error of the actor that reads the stream.
                 lost_there = isinstance(error, (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError))
@@ -115,15 +115,22 @@ class RayDriver:
         # Reserve time for the update's way back: at most as long as the base model took to get there.
         return None if finish_by is None else finish_by - time.time() - (time.monotonic() - begun)
 
-    def _follow(self, actor: Any, seconds_left: float | None) -> None:
-        """Run the training: forward the worker's messages, and keep the files that it sends back."""
+    def _follow(self, actor: Any, seconds_left: float | None, there: str) -> None:
+        """Run the training in the folder ``there``: forward the worker's messages, and keep the files it sends back."""
         client = self.config.address.startswith("ray://")
         stream: Any = (ray.remote(Stream).options(num_cpus=0).remote if client else Stream)(actor, seconds_left)
+        heard_at = time.monotonic()
         while True:
             if self.stop_requested():
                 actor.stop.remote()
             if (news := ray.get(stream.next.remote()) if client else stream.next()) is None:
+                if time.monotonic() - heard_at > _SAY_SECONDS:
+                    # A stream can stay silent after its machine was lost. The actor then runs again in another folder.
+                    if self._result(actor.ready.remote(), "Waiting for the Ray cluster to answer.")[2] != there:
+                        raise ConnectionError("Ray restarted the actor.")
+                    heard_at = time.monotonic()
                 continue
+            heard_at = time.monotonic()
             for message in news.messages:
                 self.say(message)
             sys.stderr.buffer.write(news.log)

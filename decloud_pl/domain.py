@@ -6,6 +6,7 @@ Amounts are lamports (``int``; 1 SOL = 10**9 lamports), times are Unix seconds o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 LAMPORTS_PER_SOL = 1_000_000_000
 BPS_DENOMINATOR = 10_000
 _MAX_LAMPORTS = 2**64 - 1
+
+
+def is_equal_split(shares_bps: Sequence[int]) -> bool:
+    """Return whether several shares are equal, except for the rounding by one basis point."""
+    return len(shares_bps) > 1 and max(shares_bps) - min(shares_bps) <= 1
 
 
 def parse_sol(text: str) -> int:

@@ -7,7 +7,7 @@ It reads the variables that curl and requests support:
 - ``NO_PROXY`` lists hosts without a proxy: names (including subdomains), IP addresses and networks such as
   ``10.0.0.0/8``, each with an optional port, or ``*`` for all hosts. Loopback addresses never use a proxy.
 - ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` and ``SSL_CERT_FILE`` set the certificates to trust instead of the
-  system's: a PEM file, or a folder that OpenSSL has hashed. The first one that is set applies, because package
+  system's: a PEM file, or a folder prepared with `openssl rehash`. The first one that is set applies, because package
   managers also set ``SSL_CERT_FILE``, but only users set the others.
 
 Error messages never repeat a proxy's address, because it may contain a login.

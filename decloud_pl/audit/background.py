@@ -18,7 +18,7 @@ from decloud_pl.journal.record import State
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.background import MOST_BYTES, Background
 from decloud_pl.rounds.events import Audited, Noted, Reporter, Trouble
-from decloud_pl.rounds.scoring import CHILD_SECONDS
+from decloud_pl.rounds.scoring import CHILD_SECONDS, MOST_SEARCHED
 from decloud_pl.shortage import shortage
 
 Scope = Literal["own", "all"]
@@ -29,8 +29,6 @@ _OWN_AT_ONCE = 32
 """The latest own rounds to look through in one daily search."""
 _OTHERS_AT_ONCE = 16
 """The most rounds of others to audit in one daily search."""
-_LOOKED_THROUGH = 1000
-"""The number of latest rounds to search for rounds of others, of any status."""
 _FOR_OTHERS = MOST_BYTES // 2
 """Rounds of others use at most the other half of the bytes of a day."""
 _PAID = (State.CLAIMED, State.UNREWARDED)
@@ -78,7 +76,7 @@ class Audits(Background):
     async def _look_at_others(self) -> None:
         finished = {row.round_id for row in audits(self._journal) if not row.tries_left}
         left = _OTHERS_AT_ONCE
-        async for round_ in self._auditor.chain.latest_rounds(_LOOKED_THROUGH):
+        async for round_ in self._auditor.chain.latest_rounds(MOST_SEARCHED):
             if left <= 0 or self._budget.left <= _FOR_OTHERS:
                 break
             if round_.status is RoundStatus.COMPLETED and round_.id not in finished:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from decloud_pl.audit.shares import fair_shares, float_noise, gains_of, sampling_noise
-from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round
+from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, is_equal_split
 from decloud_pl.journal.audits import Verdict
 from decloud_pl.rounds.scoring import Scores
 
@@ -89,7 +89,9 @@ def _judge(
         return _judged("fair", fit, "The shares are those that the updates earn.")
     if _is_equal(paid, opened):
         return _judged(
-            "equal", fit, "All valid updates got the same share, whatever they gained. v1.2's published validator does."
+            "equal",
+            fit,
+            "All valid updates got the same share, regardless of their gains. v1.2's published validator does that.",
         )
     if fit.is_within:
         if fit.most_noise <= _MOST_NOISE:
@@ -131,7 +133,7 @@ def _is_equal(paid: Mapping[str, int], opened: Sequence[str]) -> bool:
     """Return whether all submissions, or all that can be opened here, share equally."""
     for names in (list(paid), opened):
         shares = [paid[name] for name in names]
-        if len(shares) > 1 and min(shares) > 0 and max(shares) - min(shares) <= 1:
+        if is_equal_split(shares) and min(shares) > 0:
             return True
     return False
 

@@ -33,11 +33,6 @@ def stamp(at: float | None) -> str:
     return _NOTHING if at is None else _local(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def iso(at: float) -> str:
-    """Format a time for the ``datetime`` attribute."""
-    return _local(at).isoformat(timespec="seconds")
-
-
 def span(seconds: float | None) -> str:
     """Format a duration as ``59 s``, ``3 min 20 s`` or ``2 h 5 min``."""
     if seconds is None:

@@ -145,7 +145,7 @@ def _proxies() -> Finding:
 def _convention(network: NetworkConfig, written: str) -> Finding:
     read, words = network.read_convention, f"updates are read as {network.describe_convention(written)}"
     if written != read:
-        fix = f"Set update.convention={read}; or network.convention={written} if the network's validators use it."
+        fix = f"Set update.convention={read}, or network.convention={written} if the network's validators use it."
         return Finding("convention", "problem", words, fix)
     return Finding("convention", "ok", words)
 

@@ -13,14 +13,12 @@ from typing import cast, get_args
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.data.catalog import Catalog
-from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
+from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus, is_equal_split
 from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
-from decloud_pl.rounds.scoring import CHILD_SECONDS, Scores, score_round
+from decloud_pl.rounds.scoring import CHILD_SECONDS, MOST_SEARCHED, Scores, score_round
 from decloud_pl.shortage import shortage
 from decloud_pl.store.fetch.fetcher import Fetcher
 
-_LOOKED_THROUGH = 1000
-"""The number of latest rounds to search, of any status."""
 _CLEAR = 0.25
 """The least difference between the errors of two predictions (shares of the pool) that identifies a convention."""
 _CHANCE = 0.002
@@ -95,16 +93,9 @@ def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convent
         missed[convention] = sum(abs(one - other) for one, other in zip(predicted, given, strict=True)) / 2
     best, other = sorted(missed, key=lambda convention: missed[convention])
     clear = missed[other] - missed[best] >= _CLEAR
-    return missed, best if clear and not _is_equal_split(outcomes) else None
-
-
-def _is_equal_split(outcomes: Sequence[Outcome]) -> bool:
-    """Return whether all valid submissions got the same share.
-
-    The public validator of v1.2 gives equal shares regardless of the gains, so they show nothing.
-    """
-    shares = [outcome.share_bps for outcome in outcomes if outcome.gains is not None]
-    return len(shares) > 1 and max(shares) - min(shares) <= 1
+    # The public validator of v1.2 gives equal shares regardless of the gains, so these show nothing.
+    valid = [outcome.share_bps for outcome in outcomes if outcome.gains is not None]
+    return missed, best if clear and not is_equal_split(valid) else None
 
 
 def _gain(outcome: Outcome, convention: Convention) -> float:
@@ -140,7 +131,7 @@ async def gather(
     """
     found: list[Evidence] = []
     passed_over: dict[int, str] = {}
-    async for round_ in chain.latest_rounds(_LOOKED_THROUGH):
+    async for round_ in chain.latest_rounds(MOST_SEARCHED):
         if round_.status is not RoundStatus.COMPLETED:
             continue
         if sum(evidence.convention is not None for evidence in found) >= most or len(found) >= 3 * most:

@@ -16,11 +16,10 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.background import Background
 from decloud_pl.rounds.events import Noted, Reporter, Trouble
 from decloud_pl.rounds.evidence import Evidence, look
+from decloud_pl.rounds.scoring import MOST_SEARCHED
 from decloud_pl.shortage import shortage
 from decloud_pl.store.fetch.fetcher import Fetcher
 
-_LOOKED_THROUGH = 1000
-"""The number of latest rounds to search, of any status."""
 _LOOKED_AT_ONCE = 16
 """The most completed rounds to score in one daily search."""
 _PER_VALIDATOR = 4
@@ -66,7 +65,7 @@ class Evidences(Background):
         inconclusive: dict[str, int] = {}
         decided: set[str] = set()
         wanted = 0
-        async for round_ in self._chain.latest_rounds(_LOOKED_THROUGH):
+        async for round_ in self._chain.latest_rounds(MOST_SEARCHED):
             if round_.status is not RoundStatus.COMPLETED:
                 continue
             validator = str(round_.validator)

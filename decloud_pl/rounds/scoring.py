@@ -21,6 +21,8 @@ from decloud_pl.shortage import killed
 from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
 
 CHILD_SECONDS = 900.0
+MOST_SEARCHED = 1000
+"""The number of latest rounds, of any status, among which completed rounds are searched."""
 _NICE = 15
 _MEMORY_SHARE = 2
 """In the background, the child may use half of this machine's memory."""

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.events import Event, GradientsSubmitted, ValidationCompleted
-from decloud_pl.domain import Round, RoundStatus, Submission
+from decloud_pl.domain import Round, RoundStatus, Submission, is_equal_split
 from decloud_pl.errors import ChainError
 from decloud_pl.journal.track_record import ROUNDS_KEPT, Ending, SeenRound, Split, endings, store_rounds
 from decloud_pl.journal.writer import Journal
@@ -192,7 +192,7 @@ def ending_of(round_: Round, now: int) -> Ending:
 def split_of(submissions: Sequence[Submission]) -> Split:
     """Return whether all shares of a round's trainers are equal, except for the rounding by one basis point."""
     shares = [entry.contribution_bps for entry in submissions if entry.contribution_bps]
-    return "equal" if len(shares) > 1 and max(shares) - min(shares) <= 1 else "unequal"
+    return "equal" if is_equal_split(shares) else "unequal"
 
 
 def _remember(times: dict[int, T], round_id: int, value: T) -> None:

@@ -105,7 +105,7 @@ def test_an_update_that_validators_would_misread(examined: Any) -> None:
     _, found = examined("network.convention=gradient", "update.convention=delta")
     assert found["convention"]["verdict"] == "problem"
     assert found["convention"]["detail"] == "updates are read as gradient, rate 0.1; written as delta"
-    assert found["convention"]["fix"].startswith("Set update.convention=gradient")
+    assert found["convention"]["fix"].startswith("Set update.convention=gradient, or network.convention=delta if")
     _, found = examined("network.convention=gradient")
     assert found["convention"]["verdict"] == "ok"
 

@@ -70,7 +70,7 @@ def test_any_dictionary_of_tensors_can_be_looked_at(tmp_path: Path, capsys: pyte
     ]
     assert main(["model", "inspect", str(path)]) == 0
     text = capsys.readouterr().out
-    assert "Not a base model: " in text
+    assert "Not a base model: The tensors match no supported network. Without a model package, only simple_cnn" in text
     assert "fc2.bias  float16 4" in text
     torch.save(build("simple_cnn", {"num_classes": 7}).state_dict(), path)
     assert main(["model", "inspect", str(path)]) == 0
@@ -99,7 +99,11 @@ def test_looking_at_a_file_runs_nothing_in_it(tmp_path: Path, capsys: pytest.Cap
         (["pack", "m", "--architecture", "resnext"], 9, "Unknown architecture 'resnext'. Known: simple_cnn"),
         (["pack", "m", "--architecture", "mlp", "--set", "hidden"], 2, "--set needs KEY=VALUE (got 'hidden')"),
         (["pack", "m", "--architecture", "mlp", "--set", "hidden=0"], 9, "hidden must be a whole number from 1"),
-        (["pack", "m", "--architecture", "mlp", "--input", "length=3"], 9, "input of mlp has no field 'length'"),
+        (
+            ["pack", "m", "--architecture", "mlp", "--input", "length=3"],
+            9,
+            "The image input of mlp has no field 'length'",
+        ),
         (["pack", "m", "--architecture", "mlp", "--input", "size=3"], 9, "8 to 1024 pixels"),
         (["pack", "no/m", "--architecture", "mlp"], 2, "The folder no does not exist"),
         (["pack", "m"], 2, "--architecture"),

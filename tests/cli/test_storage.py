@@ -251,7 +251,7 @@ def test_pinatas_keys_alone_are_enough_on_a_public_network(
 @pytest.mark.parametrize("kinds", [["storage=embedded"], ["storage=kubo", "storage.fallback=[embedded]"]])
 @pytest.mark.parametrize("network", ["devnet", "mainnet"])
 def test_the_embedded_store_is_refused_on_a_public_network(network: str, kinds: list[str]) -> None:
-    with pytest.raises(ConfigError, match=f"on {network} could not download") as refused:
+    with pytest.raises(ConfigError, match=f"validators on {network} could not download your updates") as refused:
         make_stores(load([f"network={network}", *kinds]))
     assert "storage=pinata" in refused.value.fix
     assert make_stores(load([f"network={network}", "storage.allow_embedded=true", *kinds]))
@@ -263,7 +263,7 @@ def test_the_embedded_store_serves_a_network_on_this_machine() -> None:
     fallback = ["storage=kubo", "storage.fallback=[embedded]"]
     assert make_stores(load(["network=local", *fallback]))
     for kinds in (["storage=embedded"], fallback):
-        with pytest.raises(ConfigError, match="could not download"):
+        with pytest.raises(ConfigError, match="could not download your updates"):
             make_stores(load(["network=local", "network.rpc_url=https://example.invalid", *kinds]))
 
 
@@ -271,8 +271,8 @@ def test_the_embedded_store_serves_a_network_on_this_machine() -> None:
     ("settings", "sentence"),
     [
         (["storage=pinata"], "credentials for Pinata are not set"),
-        (["storage.kind=ipfs"], "storage 'ipfs'"),
-        (["storage.fallback=[ipfs]"], "storage 'ipfs'"),
+        (["storage.kind=ipfs"], "Unknown storage 'ipfs'."),
+        (["storage.fallback=[ipfs]"], "Unknown storage 'ipfs'."),
         (["storage=kubo", "storage.kubo_address=x"], "multiaddr"),
         (["storage.timeout=0"], "storage.timeout"),
         (["storage.read_back_seconds=-1"], "storage.read_back_seconds"),

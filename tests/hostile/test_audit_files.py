@@ -79,7 +79,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "a field too many": text(changed(more=1)),
     "a number of a megabyte": text(changed().replace('"samples": 10', '"samples": ' + "9" * 900_000)),
     "a number that is too large": text(changed(samples=2**64)),
-    "a number that is none": text(changed().replace('"score_seconds": 1.5', '"score_seconds": NaN')),
+    "a value that is not a number": text(changed().replace('"score_seconds": 1.5', '"score_seconds": NaN')),
     "a number without end": text(changed().replace('"score_seconds": 1.5', '"score_seconds": 1e999')),
     "a truth that is a number": text(changed(is_late=1)),
     "a round that is text": text(changed(round_id="7")),

@@ -96,7 +96,7 @@ def test_torchvisions_models_come_without_their_weights() -> None:
     assert not torch.equal(first["features.0.0.weight"], second["features.0.0.weight"])
     with pytest.raises(ModelError, match="Use only the hyper-parameters num_classes"):
         build("mobilenet_v3_small", {"weights": "DEFAULT"})
-    with pytest.raises(ModelError, match="architecture 'fasterrcnn_resnet50_fpn'"):
+    with pytest.raises(ModelError, match="Unknown architecture 'fasterrcnn_resnet50_fpn'"):
         build("fasterrcnn_resnet50_fpn", {})
 
 

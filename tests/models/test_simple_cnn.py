@@ -52,7 +52,7 @@ def test_dropout_is_one_half_and_only_in_training() -> None:
 
 
 def test_an_unknown_architecture_is_named() -> None:
-    with pytest.raises(ModelError, match=r"architecture 'resnext'\. Known: simple_cnn"):
+    with pytest.raises(ModelError, match=r"Unknown architecture 'resnext'\. Known: simple_cnn"):
         build("resnext", {})
 
 

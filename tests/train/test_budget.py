@@ -243,7 +243,7 @@ def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_mode
     update, told, clock = train(plan)
     assert update.accuracy_after > update.accuracy_before + 0.3
     assert not update.stopped_early
-    assert clock.time <= 1008.2  # after the last step, only reading this clock takes time
+    assert clock.time <= 1008.1  # on this clock, scoring takes one look; what follows takes a few
     assert any("Recipe small" in one.note for one in told)
     steps = max(one.step for one in told if one.stage == "fit")
     assert steps > 41  # an epoch has 21

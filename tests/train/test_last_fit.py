@@ -101,7 +101,9 @@ def test_the_judged_update_stays_if_the_last_fit_predicts_something_else(make_se
     judged = Judged.of(make_setup("out", *COURSE))
     last, heard = judged.last_fit(setup=at_rate(judged.setup, 10.0))
     assert last == judged.update
-    assert heard[-1].note.endswith("The judged update is submitted instead.")
+    assert heard[-1].note.endswith(
+        "of the held-out part, less than the limit of 97%. The judged update is submitted instead."
+    )
     assert not judged.update.path.with_name(LAST_UPDATE_FILE).exists()
 
 

@@ -183,7 +183,7 @@ def test_packages_of_strangers(tmp_path: Path, state: State, packaged: Path) -> 
     save_file(state, str(path))
     assert "no model description" in refusal_of_file(path)
     save(path, ModelSpec("resnext", {}), state)
-    assert "architecture 'resnext'" in refusal_of_file(path)
+    assert "Unknown architecture 'resnext'" in refusal_of_file(path)
     save(path, ModelSpec("simple_cnn", {"num_classes": 5}), state)
     assert "not (5,)" in refusal_of_file(path)
     save(path, ModelSpec("simple_cnn", {"num_classes": 4}), {"fc2.bias": torch.zeros(4)})

@@ -259,7 +259,7 @@ def test_a_child_that_never_comes_to_the_file_says_nothing_about_it(tmp_path: Pa
 def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, packaged: Path) -> None:
     with (
         small_disk(tmp_path / "disk", kilobytes=64) as disk,
-        pytest.raises(MachineShortage, match=r"No disk space left.*\. Free disk space"),
+        pytest.raises(MachineShortage, match=r"No disk space left.*\. Free disk space\."),
     ):
         open_base_model(packaged, disk / "out")
 

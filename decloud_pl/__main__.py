@@ -9,7 +9,7 @@ from decloud_pl.children import begin_imports
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the chosen ``task``, or a sweep with ``-m``, and return the exit code."""
+    """Run the chosen ``task`` once, or several times as a Hydra sweep with ``-m``, and return the exit code."""
     from decloud_pl.cli.outcome import exit_code
     from decloud_pl.cli.ui.streams import prepare_streams
 

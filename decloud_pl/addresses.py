@@ -1,6 +1,6 @@
-"""Check the addresses in settings. The error messages complete "SETTING: …".
+"""Check the addresses in settings. Each error message completes a sentence that begins with "SETTING: ".
 
-They never repeat a URL, because it may contain a key.
+The messages never repeat a URL, because it may contain a key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_http(url: str) -> None:
 
 
 def check_websocket(url: str) -> None:
-    """Check a ws or wss URL like `check_http`."""
+    """Check a ws or wss URL, as `check_http` checks an http URL. Raise `ValueError` if it is invalid."""
     _split(url, ("ws", "wss"))
 
 
@@ -53,7 +53,7 @@ def gateway_root(url: str) -> str:
 
 
 def check_multiaddr(text: str) -> None:
-    """Check the form of a multiaddr for a node's RPC.
+    """Check the form of a multiaddr that a setting gives as the RPC address of an IPFS node.
 
     Raises:
         ValueError: the address is invalid; the message says why.
@@ -76,12 +76,15 @@ def check_pubkey(text: str) -> None:
     """Check the address of a Solana account: 32 bytes in base58.
 
     Raises:
-        ValueError: the text is not such an address. The message repeats the text unless it is as long as a secret key.
+        ValueError: the text is not such an address. The message omits a text that is too long for an
+            address, because it may be a secret key.
     """
     from solders.pubkey import Pubkey
 
     if len(text) > _LONGEST_PUBKEY:
-        raise ValueError(f"a value of {len(text)} characters is not an address, which has at most {_LONGEST_PUBKEY}")
+        raise ValueError(
+            f"a value of {len(text)} characters is too long for an address, which has at most {_LONGEST_PUBKEY}"
+        )
     try:
         Pubkey.from_string(text)
     except ValueError:
@@ -133,7 +136,10 @@ def _check_port(text: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host or IP address is this machine (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3)."""
+    """Return whether a host name or IP address always means this machine.
+
+    Sources: RFC 6761, section 6.3, and RFC 1122, section 3.2.1.3.
+    """
     if f".{host.lower()}".endswith(".localhost"):
         return True
     if not (":" in host or host[-1:].isdecimal()):

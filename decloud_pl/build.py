@@ -32,7 +32,7 @@ def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
     Each target must be in `ALLOWED` or in one of the user's ``packages``.
 
     Raises:
-        ConfigError: a target is missing or not allowed, or it raises an exception.
+        ConfigError: a target is missing or not allowed, or the target raises an exception.
         DecloudError: raised by the target itself; passed on unchanged.
     """
     from hydra.errors import InstantiationException

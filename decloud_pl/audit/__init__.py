@@ -1,4 +1,4 @@
-"""Audits of completed rounds: whether the validator's shares fit what the updates score on the test split.
+"""Audit completed rounds: check whether the validator's shares fit the scores of the updates on the test split.
 
-Nothing that trains or plans imports this package, so that no result on the test split reaches a training.
+No module that trains or plans may import this package, because results on the test split must not influence training.
 """

@@ -24,27 +24,28 @@ from decloud_pl.shortage import shortage
 Scope = Literal["own", "all"]
 
 _TRIES = 3
-"""How often a round is tried, on different days, whose files or data set are missing."""
+"""How many times to try a round whose files or data set are missing, each time on another day."""
 _OWN_AT_ONCE = 32
-"""The latest own rounds to look through in one daily search."""
+"""How many of this wallet's latest rounds to check in one daily search."""
 _OTHERS_AT_ONCE = 16
-"""The most rounds of others to audit in one daily search."""
+"""The most rounds of other wallets to audit in one daily search."""
 _FOR_OTHERS = MOST_BYTES // 2
-"""Rounds of others use at most the other half of the bytes of a day."""
+"""The bytes of the daily limit that are reserved for this wallet's rounds. Other rounds may not use them."""
 _PAID = (State.CLAIMED, State.UNREWARDED)
 
 
 class Audits(Background):
-    """Audits completed rounds in the background, each once, and keeps the results in the journal and in files.
+    """Audits each completed round once, in the background, and keeps the results in the journal and in files.
 
-    A shortage of this machine costs no try. Nothing that trains or plans reads the results.
+    A round whose files or data set are missing is tried up to three times. A try that fails because this machine
+    lacks memory or disk space does not count. No code that trains or plans may read the results.
 
     Args:
         auditor: audits one round.
-        journal: stores the results, and has the rounds of this wallet.
+        journal: stores the results, and lists the rounds of this wallet.
         reporter: receives an event for each result.
-        home: the home folder, for the evidence files.
-        scope: ``own`` audits the rounds of this wallet, ``all`` also those of others.
+        home: the home folder, in which the evidence files are stored.
+        scope: ``own`` audits only rounds for which this wallet made an update; ``all`` audits other rounds as well.
         turn: see `Background`.
     """
 
@@ -96,7 +97,7 @@ class Audits(Background):
             await self._audit(round_)
 
     async def _audit(self, round_: Round) -> None:
-        """Audit a round, and keep the result or the reason why there is none."""
+        """Audit a round at most once a day. Store the result, or the reason why the audit failed."""
         if not self._may_look(round_.id):
             return
         try:

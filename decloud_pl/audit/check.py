@@ -1,4 +1,4 @@
-"""Check an evidence file: repeat its audit from the chain and the store, and compare."""
+"""Check an evidence file: repeat the audit from the chain and the store, and compare the results with the file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OF_ENTRY = ("cid", "paid_bps")
 
 
 async def completed_round(auditor: Auditor, round_id: int) -> Round:
-    """Return a round that can be audited.
+    """Read a round, and check that it is completed, so that it can be audited.
 
     Raises:
-        RoundError: it does not exist or is not completed.
+        RoundError: the round does not exist or is not completed.
         ChainError: the network cannot be queried.
     """
     round_ = await auditor.chain.round(round_id)
@@ -36,11 +36,11 @@ async def completed_round(auditor: Auditor, round_id: int) -> Round:
 
 
 async def check(auditor: Auditor, claimed: Report, tell: Callable[[str], None]) -> tuple[Report, list[str]]:
-    """Repeat the audit of an evidence file; return the new report, and how the file differs from it.
+    """Repeat the audit that an evidence file describes. Return the new report, and each difference as a sentence.
 
     Args:
-        auditor: of this machine.
-        claimed: the content of the file. Only the numbers of the round and the convention are used.
+        auditor: repeats the audit with this machine's settings.
+        claimed: the content of the file. The new audit takes only the round's number and the convention from the file.
         tell: called with a sentence before each slow operation.
 
     Raises:
@@ -99,7 +99,7 @@ def _same_score(said: int | None, said_ties: int | None, measured: int | None, t
 
 
 def _other_transactions(claimed: Entry, found: Entry) -> Iterator[str]:
-    """Compare the signatures, where this machine's endpoint has a history."""
+    """Yield a sentence for each signature that differs. Skip a transaction that the file or the endpoint lacks."""
     for name in ("submitted", "scored"):
         said, known = getattr(claimed, name), getattr(found, name)
         if said is not None and known is not None and said.signature != known.signature:

@@ -1,4 +1,7 @@
-"""The evidence file of an audit: JSON that somebody else can check. A stranger's file is read with suspicion."""
+"""Evidence files: each holds the report of one audit as JSON, so that other people can check the audit.
+
+A file may come from a stranger. So `read` checks the size of the file and each value in it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _LARGEST = 2**64
 
 
 def path_of(home: Path, owner: Owner, round_id: int) -> Path:
-    """Return the path of a round's evidence file. Several networks and wallets may share a home folder."""
+    """Return the path of a round's evidence file. Each owner has a separate folder in the home folder."""
     return home / AUDITS_FOLDER / owner.folder / f"{round_id}.json"
 
 
@@ -43,7 +46,7 @@ def write(path: Path, report: Report) -> None:
 
 
 def read(path: Path) -> Report:
-    """Read an evidence file of anybody.
+    """Read and check an evidence file, which a stranger may have written.
 
     Raises:
         AuditError: the file cannot be read, is too large, or is not an evidence file.
@@ -63,7 +66,7 @@ def read(path: Path) -> Report:
     except (ValueError, RecursionError) as error:
         raise _invalid(path, "it is not valid JSON") from error
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise _invalid(path, f"it has no `format` {FORMAT}")
+        raise _invalid(path, f"its `format` is not {FORMAT}")
     try:
         report: Report = _value(Report, document, "")
     except _WrongValueError as error:
@@ -72,11 +75,15 @@ def read(path: Path) -> Report:
 
 
 class _WrongValueError(Exception):
-    """A value has a wrong type or size."""
+    """A value in an evidence file has a wrong type or size."""
 
 
 def _value(kind: Any, value: Any, place: str) -> Any:
-    """Return a JSON value as a type of the report."""
+    """Convert a JSON value to ``kind``, which is the type of the report or of one of its fields.
+
+    Raises:
+        _WrongValueError: the value has a wrong type or size. The message names ``place``.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _fields(kind, value, place)

@@ -1,4 +1,4 @@
-"""The transactions of a round: who submitted when, and when the validator gave its shares."""
+"""The transactions of a round: when each trainer submitted, and when the validator set the shares."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Step:
     """A transaction of the round.
 
     Attributes:
-        signature: base58.
-        slot: of its block.
+        signature: the signature, base58.
+        slot: the slot of its block.
         at: the time of its block in Unix seconds, or None if the endpoint does not have it.
     """
 
@@ -39,14 +39,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The transactions of a round, by trainer where each trainer has one. Unknown ones are missing."""
+    """The transactions of a round, without those that the endpoint does not have.
+
+    Attributes:
+        submitted: by trainer, the transaction that submitted the update, in the order of the chain.
+        scored: by trainer, the transaction that set the share.
+        completed: the transaction that ended the validation; None if unknown.
+    """
 
     submitted: Mapping[str, Step] = field(default_factory=dict)
     scored: Mapping[str, Step] = field(default_factory=dict)
     completed: Step | None = None
 
     def score_seconds(self, round_: Round) -> float | None:
-        """Return the seconds from the moment when the validator could score to its last transaction, or None."""
+        """Return how long the validation took, in seconds; None if the time of its end is unknown.
+
+        The validation begins with the last submission if all trainers have submitted and the times are known. Otherwise
+        it begins at the submission deadline.
+        """
         if self.completed is None or self.completed.at is None:
             return None
         ready = round_.submit_deadline
@@ -57,7 +67,10 @@ class History:
 
 
 async def history_of(chain: ChainClient, round_: Round, submissions: Iterable[Submission]) -> History:
-    """Return what the endpoint knows of a round's transactions. Without a history, that is nothing."""
+    """Return the round's transactions that the endpoint has.
+
+    The result is empty if the endpoint keeps no transaction history or cannot be queried.
+    """
     address = chain.dialect.round_address(round_.id)
     try:
         sent = await chain.rpc.transactions(address, signatures=_LISTED, most=_READ)

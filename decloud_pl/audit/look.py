@@ -28,13 +28,13 @@ class Auditor:
 
     Attributes:
         network: the chain's genesis hash.
-        chain: the network.
+        chain: reads the network's accounts.
         reader: downloads files by CID.
-        catalog: finds the data sets.
-        convention: returns the convention of a round's validator.
+        catalog: returns the catalog of this machine's data sets.
+        convention: returns the convention that the validator of a round is assumed to use.
         gradient_rate: η of the ``gradient`` convention.
-        max_bytes: the limit of one download.
-        now: returns Unix seconds.
+        max_bytes: the limit of one download, in bytes.
+        now: returns the current time in Unix seconds.
     """
 
     network: str
@@ -60,7 +60,7 @@ class Auditor:
         Args:
             round_: the round.
             folder: for downloads; the caller removes it.
-            convention: how the validator reads updates; None for the convention that this machine assumes.
+            convention: the convention that the validator is assumed to use; None to call ``self.convention``.
             background: see `score_round`.
             tell: see `score_round`.
 
@@ -137,7 +137,7 @@ def _entries(scores: Scores, judged: Judgement, history: History) -> tuple[Entry
 
 
 def _copies(scores: Scores, history: History) -> tuple[Copy, ...]:
-    """Return the pairs of equal and nearly equal updates."""
+    """Return each pair of updates that are equal or nearly equal."""
     cids = {str(entry.trainer): entry.gradient_cid for entry in scores.submissions}
     opened = [name for name, found in scores.opened.items() if found is not None]
     alike = {

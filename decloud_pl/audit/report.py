@@ -1,4 +1,4 @@
-"""The result of an audit: everything that somebody else needs to check it."""
+"""The report of an audit. It contains all that another person needs to repeat and check the audit."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ class Entry:
     """One submission of the round.
 
     Attributes:
-        trainer: its address, base58.
-        cid: of its update.
+        trainer: the trainer's address, base58.
+        cid: the CID of the update.
         paid_bps: the share that the validator gave, in basis points.
-        fair_bps: the fair share; None without scores.
-        noise_bps: how far the share may differ; None without scores.
-        correct: the samples of the test split that the model with the update gets right; None if it was not opened.
-        ties: the samples among them, or beside them, that float errors may change.
-        submitted: the transaction that submitted it, if the endpoint has it.
-        scored: the transaction that gave its share, if the endpoint has it.
+        fair_bps: the fair share in basis points; None if no update of the round was scored.
+        noise_bps: how far a fair validator's share may be from ``fair_bps``, in basis points; None like ``fair_bps``.
+        correct: how many samples of the test split the model with this update gets right; None if the update was not
+            opened.
+        ties: for how many samples of the test split float errors may change the prediction; None like ``correct``.
+        submitted: the transaction that submitted the update; None if the endpoint does not have it.
+        scored: the transaction that set the share; None if the endpoint does not have it.
     """
 
     trainer: str
@@ -48,8 +49,8 @@ class Copy:
         first: the trainer that submitted first, or either of them if ``is_ordered`` is False.
         second: the other trainer.
         is_ordered: whether the endpoint shows who submitted first.
-        cosine: of the two updates; 1 for equal files.
-        same_cid: whether they are the same file.
+        cosine: the cosine of the two updates; 1 for equal files.
+        same_cid: whether both trainers submitted the same CID.
     """
 
     first: str
@@ -65,31 +66,31 @@ class Report:
 
     Attributes:
         network: the chain's genesis hash.
-        program_id: the program, base58.
-        round_id: the round.
-        creator: its creator, base58.
-        validator: its validator, base58.
-        model_cid: of the base model.
-        dataset: the chain's name of the data set.
-        scored_on: the data set of this machine that the updates were scored on.
-        is_mapped: whether the user of this machine chose that data set for the round's name.
-        samples: the size of its test split.
+        program_id: the address of the program, base58.
+        round_id: the number of the round.
+        creator: the address of the round's creator, base58.
+        validator: the address of the round's validator, base58.
+        model_cid: the CID of the base model.
+        dataset: the round's data set, by its name on chain.
+        scored_on: the name of the data set on this machine with which the updates were scored.
+        is_mapped: whether the user of this machine chose the data set ``scored_on`` for the name ``dataset``.
+        samples: the number of samples in the test split of ``scored_on``.
         labels: the SHA-256 of the test split's labels, hexadecimal.
         reward_amount: the round's reward in lamports.
-        baseline_score: the validator's accuracy of the base model, in % × 100.
-        base_correct: the samples that the base model gets right here.
-        base_ties: the samples that float errors may change.
-        convention: how the updates were applied.
+        baseline_score: the base model's accuracy as the validator measured it, in % × 100.
+        base_correct: how many samples of the test split the base model gets right on this machine.
+        base_ties: for how many samples of the test split float errors may change the base model's prediction.
+        convention: the convention with which ``fair_bps`` was computed.
         gradient_rate: η of the ``gradient`` convention.
         verdict: see `Verdict`.
-        reasons: what was found, as sentences.
+        reasons: the reasons for the verdict, as sentences.
         entries: the submissions, sorted by the trainer's address.
-        copies: equal and nearly equal updates.
-        completed: the transaction that ended the validation, if the endpoint has it.
-        score_seconds: the seconds that the validation took; None if unknown.
-        is_late: whether it took longer than an hour.
-        versions: of the program and of torch.
-        at: Unix seconds of the audit.
+        copies: the pairs of equal and nearly equal updates.
+        completed: the transaction that ended the validation; None if the endpoint does not have it.
+        score_seconds: the duration of the validation in seconds; None if unknown.
+        is_late: whether the validation took longer than an hour.
+        versions: the versions of decloud_pl and torch that made the audit.
+        at: the time of the audit in Unix seconds.
     """
 
     network: str
@@ -120,11 +121,11 @@ class Report:
     at: float
 
     def entry(self, trainer: str | None) -> Entry | None:
-        """Return a trainer's submission, or None."""
+        """Return a trainer's submission, or None if ``trainer`` is None or did not submit."""
         return next((entry for entry in self.entries if entry.trainer == trainer), None)
 
     def row(self, trainer: str | None) -> Audit:
-        """Return the journal's row; ``trainer`` is the wallet of this machine, if it has one."""
+        """Return the audit as a row of the journal. ``trainer`` is this machine's wallet; None without a wallet."""
         own = self.entry(trainer)
         return Audit(
             self.round_id,
@@ -142,11 +143,11 @@ class Report:
         )
 
     def said(self, trainer: str | None) -> str:
-        """Return the result in words, for a trainer where it has a submission."""
+        """Return the result in sentences, which call ``trainer`` "you" if it submitted an update to the round."""
         return " ".join([*self._own_share(trainer), *self.reasons, *self._lateness(), *self._copied(trainer)])
 
     def owner(self, wallet: str) -> Owner:
-        """Return the journal's owner for a wallet."""
+        """Return the owner of the journal rows that belong to this network, this program and ``wallet``."""
         return Owner(self.network, self.program_id, wallet)
 
     def _own_share(self, trainer: str | None) -> list[str]:

@@ -1,8 +1,10 @@
-"""The validator's documented rule, and how far its shares may differ from ours without being wrong.
+"""Compute shares by the validators' documented rule, and how far a fair validator's shares may be from them.
 
-Two things make a fair validator's shares differ from ours. Float errors of another machine change single predictions:
-each tie counts as a coin toss. And a validator may have scored other samples of the same kind: the gains then vary as
-those of paired samples do, twice, because both measurements vary.
+The shares of a fair validator may differ for two reasons:
+
+- On another machine, float errors change single predictions. Each tie counts as a coin toss.
+- The validator may have scored other samples of the same kind. Then its gains and ours both vary. So the variance of
+  their difference is twice the sampling variance of the gains.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ _COIN = 0.25
 
 
 def fair_shares(gains: Sequence[int], *, also_valid: int = 0) -> list[int]:
-    """Return the shares in basis points that the rule gives for gains in samples.
+    """Return the shares, in basis points, that the rule gives for these gains.
 
-    Shares are proportional to the gain, rounded down; the first one gets the rest. If nobody gained, all valid
-    submissions get equal shares, and the first ones one basis point more.
+    Shares are proportional to the gains and rounded down. The first submission with a share above 0 also gets the basis
+    points that are left over. If no submission has a gain above 0, all valid submissions get equal shares, and each
+    basis point that is left over goes to one of the first submissions.
 
     Args:
-        gains: the samples gained by each valid submission.
-        also_valid: further submissions that share only if nobody gained. They follow in the result.
+        gains: for each valid submission, how many more samples its model gets right than the base model.
+        also_valid: the number of further submissions, which get a share only if no submission has a gain above 0. Their
+            shares follow in the result.
     """
     positive = [max(0, gain) for gain in gains] + [0] * also_valid
     total = sum(positive)
@@ -42,7 +46,7 @@ def fair_shares(gains: Sequence[int], *, also_valid: int = 0) -> list[int]:
 
 
 def float_noise(gains: Sequence[int], base: Score, scores: Sequence[Score]) -> list[int]:
-    """Return by how many basis points float errors alone may change each share, and the rounding."""
+    """Return by how many basis points each share may change through float errors and rounding alone."""
     shared = _COIN * base.ties
     covariance = [
         [shared + (_COIN * score.ties if row == column else 0.0) for column in range(len(scores))]
@@ -53,11 +57,12 @@ def float_noise(gains: Sequence[int], base: Score, scores: Sequence[Score]) -> l
 
 
 def sampling_noise(gains: Sequence[int], products: Sequence[Sequence[int]], samples: int) -> list[int]:
-    """Return by how many basis points each share may differ on other samples of the same kind.
+    """Return by how many basis points each share may change if a validator scores other samples of the same kind.
 
     Args:
-        gains: the samples gained by each submission.
-        products: for each pair of submissions, the sum over the samples of the product of their changes.
+        gains: for each submission, how many more samples its model gets right than the base model.
+        products: for each pair of submissions, the sum over the samples of the product of their changes against the
+            base model (1 for a sample won, -1 for a sample lost).
         samples: the number of samples.
     """
     number = max(1, samples)
@@ -69,13 +74,13 @@ def sampling_noise(gains: Sequence[int], products: Sequence[Sequence[int]], samp
 
 
 def gains_of(scores: Scores, opened: Sequence[str], convention: Convention) -> list[int]:
-    """Return the samples gained by each opened submission."""
+    """Return, for each opened submission, how many more samples its model gets right than the base model."""
     found: list[Mapping[Convention, Score]] = [one for name in opened if (one := scores.opened[name]) is not None]
     return [one[convention].correct - scores.base.correct for one in found]
 
 
 def _noise(gains: Sequence[int], covariance: Sequence[Sequence[float]]) -> list[int]:
-    """Return the deviation from the fair share that 99.9 % of normally distributed gains stay within."""
+    """Return, for each share, the deviation that 99.9 % of random draws of the gains do not exceed, in basis points."""
     if not any(any(row) for row in covariance):
         return [0] * len(gains)
     fair, factor, chance = fair_shares(gains), _cholesky(covariance), random.Random(_SEED)
@@ -92,7 +97,7 @@ def _noise(gains: Sequence[int], covariance: Sequence[Sequence[float]]) -> list[
 
 
 def _cholesky(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return the lower triangle L with L·Lᵀ = matrix; a semidefinite matrix, as of equal updates, has zeros in it."""
+    """Return a lower triangular L with L·Lᵀ = matrix. If the matrix is singular, some columns of L are zero."""
     rows: list[list[float]] = []
     for place, values in enumerate(matrix):
         row: list[float] = []

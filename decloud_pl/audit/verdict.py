@@ -1,4 +1,4 @@
-"""Compare the shares that a validator gave with the fair ones."""
+"""Compare the shares that a validator gave with the fair shares."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from decloud_pl.rounds.scoring import Scores
 _MOST_NOISE = 5_000
 """With more noise than this, a share within the noise shows nothing, because almost any share would be."""
 _CLEAR_NOISE = 1_000
-"""At most this noise if another convention than the assumed one is to explain the shares."""
+"""The most noise with which another convention than the assumed convention may explain the shares."""
 _BASELINE_SIGMAS = 4.65
-"""Of the difference between two measurements of the base model: 3.3 standard deviations, times √2."""
+"""The limit for the difference between two measurements of the base model: 3.3 standard deviations, times √2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Judgement:
         verdict: see `Verdict`.
         convention: the convention by which the fair shares were computed.
         fair: the fair share in basis points, by trainer.
-        noise: how far each share may differ, in basis points, by trainer.
-        reasons: what was found, as sentences.
+        noise: how far the share of a fair validator may be from the fair share, in basis points, by trainer.
+        reasons: the reasons for the verdict, as sentences.
     """
 
     verdict: Verdict
@@ -40,7 +40,18 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """How the shares fit one convention."""
+    """The shares that a validator gave, compared with the fair shares under one convention.
+
+    All shares and differences are in basis points, by trainer.
+
+    Attributes:
+        convention: the convention.
+        fair: the fair shares.
+        exact: how far a share may be from the fair share if only float errors and rounding differ.
+        noise: how far a share may be from the fair share if the validator also scored other samples.
+        off: the share that the validator gave, minus the fair share.
+        has_gains: whether the model of any submission gets more samples right than the base model.
+    """
 
     convention: Convention
     fair: Mapping[str, int]
@@ -66,11 +77,11 @@ def judge(scores: Scores, round_: Round, convention: Convention, *, is_mapped: b
     """Return the verdict on the shares of a completed round.
 
     Args:
-        scores: what the submissions score on the test split.
+        scores: the scores of the submissions on the test split.
         round_: the round.
         convention: the convention that the validator is assumed to use.
-        is_mapped: whether this machine's user chose the data set for the round's name, so that the validator may have
-            scored on another one.
+        is_mapped: whether the user of this machine chose which data set stands for the round's data set. Then the
+            validator may have scored on another data set.
     """
     opened = [name for name, found in scores.opened.items() if found is not None]
     paid = {str(entry.trainer): entry.contribution_bps for entry in scores.submissions}
@@ -130,7 +141,7 @@ def _fit(scores: Scores, opened: Sequence[str], paid: Mapping[str, int], convent
 
 
 def _is_equal(paid: Mapping[str, int], opened: Sequence[str]) -> bool:
-    """Return whether all submissions, or all that can be opened here, share equally."""
+    """Return whether all submissions, or all submissions that can be opened here, got equal shares above 0."""
     for names in (list(paid), opened):
         shares = [paid[name] for name in names]
         if is_equal_split(shares) and min(shares) > 0:
@@ -143,7 +154,10 @@ def _is_clear(fit: _Fit) -> bool:
 
 
 def _other_data(scores: Scores, round_: Round) -> str:
-    """Return a sentence if the validator's accuracy of the base model is not ours, or ""."""
+    """Return a sentence if our accuracy of the base model differs from the validator's by more than chance explains.
+
+    Otherwise return an empty string.
+    """
     ours = scores.base.correct / max(1, scores.samples)
     theirs = round_.baseline_score / BPS_DENOMINATOR
     chance = _BASELINE_SIGMAS * (max(0.01, ours * (1 - ours)) / max(1, scores.samples)) ** 0.5

@@ -1,4 +1,4 @@
-"""What all programs written with Anchor share: discriminators, account metas, error codes and event logs."""
+"""The parts that all Anchor programs have in common: discriminators, account metas, error codes and event logs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _DATA_PREFIX = "Program data: "
 
 
 def discriminator(namespace: str, name: str) -> bytes:
-    """Return the 8 bytes that Anchor puts first: ``sha256("<namespace>:<name>")[:8]``."""
+    """Return the 8 bytes with which Anchor begins encoded data: ``sha256("<namespace>:<name>")[:8]``."""
     return sha256(f"{namespace}:{name}".encode()).digest()[:8]
 
 
@@ -78,7 +78,7 @@ def writable(address: Pubkey) -> AccountMeta:
 
 
 def payer(address: Pubkey) -> AccountMeta:
-    """Return the meta of a writable signer."""
+    """Return the account meta for an account that signs the transaction and can be written."""
     return AccountMeta(address, is_signer=True, is_writable=True)
 
 
@@ -88,9 +88,9 @@ def error_from_code(
     """Return the typed error for a custom error code.
 
     Args:
-        code: the code of the program, of Anchor or of the system program.
+        code: an error code that the program, Anchor or the system program defines.
         logs: the log lines of the transaction.
-        meanings: describes the program's own codes; each text completes "The program refused: …".
+        meanings: maps each of the program's own codes to a text that completes "The program refused: …".
     """
     if code == _INSUFFICIENT_LAMPORTS:
         return InsufficientFunds(
@@ -122,7 +122,7 @@ def error_from_code(
 
 
 def event_decoders(readers: Mapping[type[Event], Callable[[BorshReader], Event]]) -> Decoders:
-    """Return decoders by discriminator, which Anchor derives from the name of an event's class."""
+    """Map each event's discriminator, which Anchor derives from the name of the event, to the event's reader."""
     return {discriminator("event", kind.__name__): read for kind, read in readers.items()}
 
 
@@ -131,13 +131,13 @@ def events_in_logs(logs: Iterable[str], program_id: Pubkey, decoders: Decoders) 
 
     Another program in the same transaction can write any ``Program data`` line. So this function follows the call
     stack in the ``invoke``/``success``/``failed`` lines and skips the lines of other programs. It also skips events
-    without a decoder, and logs a warning for events that it cannot decode. It ignores bytes after the last field,
-    which a later revision may add.
+    without a decoder, and logs a warning for events that it cannot decode. It ignores bytes after the last field of an
+    event, because a later revision may add fields.
 
     Args:
         logs: the log lines of one transaction.
         program_id: the program that wrote the events.
-        decoders: the events to read.
+        decoders: decode the events; see `Decoders`.
     """
     own = str(program_id)
     stack: list[str] = []

@@ -1,4 +1,4 @@
-"""The HTTP client for RPC endpoints. It limits the size of the answers that it reads, and refuses compressed ones.
+"""The HTTP client for RPC endpoints. It limits the size of answers, and refuses compressed answers.
 
 It does not read the body of a redirect or a server error.
 """
@@ -25,7 +25,7 @@ _REFUSAL_SECONDS = 2.0
 
 
 class BoundedClient(AsyncClient):
-    """solana-py's client over an HTTP client that follows no redirects and limits the size of answers.
+    """solana-py's RPC client, on top of an HTTP client that follows no redirects and limits the size of answers.
 
     Args:
         url: the http or https URL of the endpoint.
@@ -65,14 +65,15 @@ def _session(timeout: float, route: Route) -> httpx2.AsyncClient:
 
 
 class UnusableAnswer(Exception):
-    """An answer that the client does not read. The message completes "The RPC endpoint …"."""
+    """The client refuses to read an answer. The message completes "The RPC endpoint …"."""
 
 
 async def bounded(response: httpx2.Response) -> None:
     """Limit how much of an answer the client reads. `httpx2` calls this hook before it reads the body.
 
     Raises:
-        UnusableAnswer: the answer is compressed. Reading the body raises it as well, if the body is too long.
+        UnusableAnswer: the answer is compressed. If the body is too long, the same error is raised later, when the
+            client reads the body.
     """
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         if response.is_success:

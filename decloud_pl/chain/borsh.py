@@ -15,7 +15,7 @@ from decloud_pl.legible import legible
 
 
 def undecodable(message: str) -> DecodeError:
-    """Return the error for bytes that do not have the layout of this revision."""
+    """Return the error for bytes that do not match the layout of the program's assumed revision."""
     return DecodeError(message, fix="The program may be newer. Set network.dialect=auto, or update decloud_pl.")
 
 
@@ -60,9 +60,9 @@ class BorshReader:
         return Pubkey.from_bytes(self.take(32))
 
     def string(self) -> str:
-        """Read a text and make it `legible`, because anybody may have written it.
+        """Read a text and pass it through `legible`, because anybody may have written it.
 
-        This does not change CIDs and names of data sets.
+        `legible` leaves CIDs and the names of data sets unchanged.
         """
         try:
             return legible(self.take(self.u32()).decode("utf-8"))

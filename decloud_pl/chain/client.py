@@ -28,7 +28,7 @@ _MOST_NEW = 1000
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A round and a wallet's submission account in it. All values are from the same slot.
+    """A round, a wallet's submission account in it, and the wallet's balance, all read at the same slot.
 
     Attributes:
         round: None if the round does not exist.
@@ -46,8 +46,8 @@ class View:
 class ChainClient:
     """Reads the program's state from an RPC client.
 
-    Reading a single account raises `DecodeError` if its bytes are wrong. A listing leaves the account out and logs a
-    warning, because one bad account must not hide all others.
+    A method that reads a single account raises `DecodeError` if the bytes are wrong. A method that lists accounts
+    leaves out such an account and logs a warning, because one bad account must not hide all others.
     """
 
     def __init__(self, rpc: RpcClient, dialect: Dialect) -> None:
@@ -83,7 +83,7 @@ class ChainClient:
         return clock_of(clock), 0 if account is None else account.lamports
 
     async def rounds_by_id(self, round_ids: Sequence[int]) -> dict[int, Round]:
-        """Read the rounds that exist, in as few requests as possible."""
+        """Read the rounds with these ids in as few requests as possible. The result leaves out ids without a round."""
         addresses = [self.dialect.round_address(round_id) for round_id in round_ids]
         found: dict[int, Round] = {}
         for round_id, address, account in zip(round_ids, addresses, await self.rpc.accounts(addresses), strict=True):
@@ -94,7 +94,7 @@ class ChainClient:
         return found
 
     async def rounds(self) -> list[Round]:
-        """Return every round, sorted by id. Return only the latest 10,000 if no endpoint lists a program's accounts."""
+        """Return every round, sorted by id; only the latest 10,000 rounds if no endpoint lists a program's accounts."""
         try:
             found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
         except RpcRejected as error:
@@ -102,10 +102,10 @@ class ChainClient:
         return sorted(found, key=lambda value: value.id)
 
     async def latest_rounds(self, most: int | None = None) -> AsyncIterator[Round]:
-        """Yield rounds, the latest first. A request reads 100 rounds, when the caller needs the next one.
+        """Yield rounds, the latest first. Each request reads 100 rounds, and is sent only when the caller needs them.
 
         Args:
-            most: the largest number of rounds; None for all.
+            most: the largest number of rounds to read; None for all rounds.
         """
         count = await self.count()
         first = 0 if most is None else max(0, count - most)
@@ -124,17 +124,17 @@ class ChainClient:
                 yield found[round_id]
 
     async def open_rounds(self, now: int, see: Callable[[Round], None] = lambda _: None) -> tuple[list[Round], int]:
-        """Read the rounds that a validator or trainers may still join, sorted by id.
+        """Read the rounds that wait for a validator or for trainers, sorted by id.
 
-        It reads the rounds of the last day only. Older rounds are not open, because each phase has a deadline and the
-        first is an hour after the creation.
+        The search ends at a round whose deadline for a validator passed more than a day ago. Older rounds no longer
+        wait, because each phase has a deadline.
 
         Args:
             now: the chain's clock, in Unix seconds.
             see: called with each round that is read, open or not, the latest first.
 
         Returns:
-            The rounds, and the number after the latest round.
+            The open rounds, and the id that the next new round will have.
         """
         found: list[Round] = []
         count = 0
@@ -148,14 +148,14 @@ class ChainClient:
         return found[::-1], count
 
     async def open_rounds_again(self, known: Iterable[Round], count: int) -> tuple[list[Round], int]:
-        """Read again what `open_rounds` returned: the rounds that were open, and new ones.
+        """Update a result of `open_rounds`: read the rounds that were open then, and up to 1000 rounds posted since.
 
         Args:
-            known: the rounds that were open.
-            count: the number after the latest round, as returned then.
+            known: the open rounds of the earlier result.
+            count: the id of the next new round, from the earlier result.
 
         Returns:
-            As `open_rounds`.
+            The rounds that are open now, and the id that the next new round will have.
         """
         new = range(count, min(await self.count(), count + _MOST_NEW))
         found = await self.rounds_by_id([*(round_.id for round_ in known), *new])
@@ -171,7 +171,7 @@ class ChainClient:
     async def submissions_of(self, trainer: Pubkey) -> list[Submission]:
         """Return all submissions of a trainer, sorted by round.
 
-        Return only those in the latest 10,000 rounds if no endpoint lists a program's accounts.
+        Return only the submissions to the latest 10,000 rounds if no endpoint lists a program's accounts.
         """
         try:
             found = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
@@ -189,13 +189,13 @@ class ChainClient:
         return sorted(found, key=lambda value: bytes(value.trainer))
 
     async def _latest(self, error: RpcRejected) -> range:
-        """Return the ids to read one by one if no endpoint lists accounts."""
+        """Return the ids of the latest 10,000 rounds, which are read by id because no endpoint lists accounts."""
         logger.debug("Reading rounds by their ids: %s", error.message)
         count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
 
     def _round_of(self, round_id: int) -> Callable[[bytes], Round]:
-        """Return a decoder that accepts only the requested round."""
+        """Return a decoder that raises `DecodeError` for any other round than the requested round."""
 
         def decode(data: bytes) -> Round:
             found = self.dialect.decode_round(data)
@@ -209,13 +209,13 @@ class ChainClient:
         return decode
 
     def _submission_of(self, round_id: int, trainer: Pubkey) -> Callable[[bytes], Submission]:
-        """Return a decoder that accepts only the requested submission."""
+        """Return a decoder that raises `DecodeError` for any other submission than the requested submission."""
 
         def decode(data: bytes) -> Submission:
             found = self.dialect.decode_submission(data)
             if (found.round_id, found.trainer) != (round_id, trainer):
                 raise DecodeError(
-                    f"The RPC endpoint returned another submission instead of this trainer's in round {round_id}.",
+                    f"The RPC endpoint returned another submission than this trainer's submission in round {round_id}.",
                     fix="Set network.rpc_url to another RPC endpoint.",
                 )
             return found
@@ -252,5 +252,5 @@ class ChainClient:
 
     @staticmethod
     def _is_only_funded(account: Account) -> bool:
-        """Return whether the address has received lamports, but the program has not created its account yet."""
+        """Return whether the address only holds lamports, because the program has not created the account yet."""
         return account.owner == Pubkey.default() and not account.data

@@ -1,6 +1,7 @@
-"""The interface of a revision of the on-chain program.
+"""The interface to one revision of the on-chain program.
 
-A revision is a folder in `decloud_pl.chain.dialects`. Its bytes, codes and limits appear nowhere else.
+Each revision has a folder in `decloud_pl.chain.dialects`. Only that folder contains the byte layouts, the codes and the
+limits of the revision.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ Filters: TypeAlias = tuple[tuple[int, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How validators apply an update.
+    """How validators read an update and apply it to the base model.
 
     Attributes:
-        convention: what the entries of the update mean.
+        convention: the meaning of the numbers in the update.
         gradient_rate: η of the ``gradient`` convention.
         buffers: whether the validator changes the model's buffers as well as its parameters.
     """
@@ -38,10 +39,10 @@ class Reading:
 
 
 class Dialect(Protocol):
-    """The part of one revision that a trainer uses, for the program at one address.
+    """The parts of one revision of the program that a trainer needs, for the program at one address.
 
-    A round id that does not fit into 64 bits raises `struct.error`. The codecs raise `DecodeError` for a wrong
-    discriminator, a short account or a value out of range, and ignore bytes after the last field.
+    A method raises `struct.error` if a round id does not fit into 64 bits. The ``decode`` methods raise `DecodeError`
+    for a wrong discriminator, a short account or a value out of range, and ignore bytes after the last field.
     """
 
     @property
@@ -53,7 +54,7 @@ class Dialect(Protocol):
 
     @property
     def account_counts(self) -> Mapping[str, int]:
-        """The number of accounts that each instruction takes, by Anchor's name of the instruction."""
+        """Maps the Anchor name of each instruction to the number of accounts that the instruction takes."""
 
     @property
     def final_statuses(self) -> frozenset[RoundStatus]:
@@ -73,11 +74,14 @@ class Dialect(Protocol):
 
     @property
     def submission_size(self) -> int:
-        """The size of a submission account in bytes. The wallet that creates it deposits rent."""
+        """The size of a submission account in bytes. The rent deposit depends on this size."""
 
     @property
     def submission_deposit(self) -> int:
-        """The rent deposit for a submission account in lamports, as of 2025. The chain returns the current value."""
+        """The rent deposit for a submission account in lamports, as of 2025.
+
+        `RpcClient.rent_exempt_minimum` reads the current value from the chain.
+        """
 
     # Addresses
 
@@ -90,13 +94,13 @@ class Dialect(Protocol):
     # Accounts
 
     def rounds_filter(self) -> Filters:
-        """Matches every round."""
+        """Return the filter that matches every round."""
 
     def submissions_filter(self, trainer: Pubkey) -> Filters:
-        """Matches every submission of one trainer."""
+        """Return the filter that matches every submission of one trainer."""
 
     def round_submissions_filter(self, round_id: int) -> Filters:
-        """Matches every submission of one round."""
+        """Return the filter that matches every submission of one round."""
 
     def decode_round_counter(self, data: bytes) -> RoundCounter: ...
 
@@ -107,16 +111,16 @@ class Dialect(Protocol):
     # Instructions
 
     def join_round(self, round_id: int, *, trainer: Pubkey) -> Instruction:
-        """Creates the trainer's submission account, for which the trainer deposits the rent."""
+        """Return the instruction to create the trainer's submission account. The trainer deposits the rent for it."""
 
     def submit_gradients(self, round_id: int, *, trainer: Pubkey, gradient_cid: str) -> Instruction:
-        """Submits an update by its CID; possible once per trainer."""
+        """Return the instruction to submit an update by its CID. A trainer can do this once per round."""
 
     def claim_reward(self, round_id: int, *, trainer: Pubkey) -> Instruction:
-        """Pays the trainer's share."""
+        """Return the instruction to pay the trainer its share of the reward."""
 
     def check_round(self, round_id: int, *, creator: Pubkey) -> Instruction:
-        """Moves a round to its next status after a deadline has passed. Anyone may send it."""
+        """Return the instruction to move a round to its next status after a deadline. Anyone may send it."""
 
     # Events and errors
 
@@ -124,7 +128,7 @@ class Dialect(Protocol):
         """Yield the program's events in a transaction's log, in order; see `decloud_pl.chain.anchor.events_in_logs`."""
 
     def error(self, code: int, logs: tuple[str, ...] = ()) -> ProgramError | InsufficientFunds:
-        """Return the typed error for a custom error code, with a sentence about its meaning."""
+        """Return the typed error for a custom error code. The error's message explains the code."""
 
 
 class NetworkDialect(Dialect, Protocol):
@@ -134,33 +138,36 @@ class NetworkDialect(Dialect, Protocol):
         """Return the address of the account that holds a round's reward."""
 
     def initialize(self, authority: Pubkey) -> Instruction:
-        """Creates the round counter; possible once per program."""
+        """Return the instruction to create the round counter, which is possible once per program."""
 
     def create_round(
         self, round_id: int, *, creator: Pubkey, model_cid: str, dataset: str, reward_amount: int
     ) -> Instruction:
-        """Posts a round and deposits its reward in lamports. ``round_id`` must be the count of the round counter."""
+        """Return the instruction to post a round and deposit its reward in lamports.
+
+        ``round_id`` must be the current count of the round counter.
+        """
 
     def claim_round(self, round_id: int, *, validator: Pubkey) -> Instruction:
-        """Makes ``validator`` the round's validator and opens it for trainers."""
+        """Return the instruction to make ``validator`` the round's validator and open the round for trainers."""
 
     def start_training(self, round_id: int, *, validator: Pubkey, baseline_score: int) -> Instruction:
-        """Starts the training; ``baseline_score`` is the base model's accuracy in % × 100."""
+        """Return the instruction to start the training. ``baseline_score`` is the base model's accuracy in % × 100."""
 
     def set_contribution(
         self, round_id: int, *, validator: Pubkey, trainer: Pubkey, contribution_bps: int
     ) -> Instruction:
-        """Sets a trainer's share of the reward, in basis points."""
+        """Return the instruction to set a trainer's share of the reward, in basis points."""
 
     def complete_validation(self, round_id: int, *, validator: Pubkey) -> Instruction:
-        """Ends validation and pays the validator's fee."""
+        """Return the instruction to end the validation and pay the validator's fee."""
 
     @property
     def can_abort(self) -> bool:
         """Whether the program has the instruction ``abort_round``."""
 
     def abort_round(self, round_id: int, *, creator: Pubkey, validator: Pubkey) -> Instruction:
-        """Aborts a claimed round and refunds its creator.
+        """Return the instruction to abort a round that a validator has claimed, and refund its creator.
 
         Raises:
             ConfigError: the program does not have this instruction; see `can_abort`.

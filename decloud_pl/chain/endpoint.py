@@ -33,9 +33,9 @@ class TokenBucket:
     """Limits requests to ``rate`` per second on average; 0 means no limit.
 
     Args:
-        rate: tokens per second.
-        burst: tokens in a full bucket, which is the number of requests that may follow each other at once.
-        now: monotonic seconds.
+        rate: the tokens that the bucket gains per second.
+        burst: the tokens in a full bucket, which is the number of requests that can be sent without a wait.
+        now: the current time in monotonic seconds.
     """
 
     def __init__(self, rate: float, burst: float, *, now: float) -> None:
@@ -59,7 +59,7 @@ class Endpoint:
     Args:
         url: an http or https URL.
         timeout: seconds to wait for the next byte of an answer.
-        rate: requests per second; 0 for no limit.
+        rate: the most requests per second; 0 for no limit.
         pace: the clock and the sleep.
 
     Raises:
@@ -87,17 +87,17 @@ class Endpoint:
 
     @property
     def rests(self) -> bool:
-        """Whether the pool uses other endpoints now, because this one failed recently or sent ``Retry-After``."""
+        """Whether the pool prefers other endpoints now, because this one failed recently or sent ``Retry-After``."""
         return self.rests_by_itself or bool(self.must_wait)
 
     @property
     def rests_by_itself(self) -> bool:
-        """Whether the back-off after the last failure still runs, regardless of ``Retry-After``."""
+        """Whether the back-off after the last failure has not ended yet. This ignores ``Retry-After``."""
         return self._pace.monotonic() < self._rests_until
 
     @property
     def must_wait(self) -> float:
-        """Seconds until the wait that the endpoint requested with ``Retry-After`` ends."""
+        """The seconds that remain of the wait that the endpoint requested with ``Retry-After``; 0 without a wait."""
         return max(0.0, self._asked_to_wait_until - self._pace.monotonic())
 
     def failed(self, error: RpcUnavailable) -> None:
@@ -116,7 +116,7 @@ class Endpoint:
         self._rests_until = 0.0
 
     async def call(self, method: str, request: Request[T]) -> T:
-        """Wait for a token, then send one request. Messages name the JSON-RPC ``method``."""
+        """Wait for a token, then send one request. Error messages name the JSON-RPC ``method``."""
         from solana.exceptions import SolanaRpcException
         from solana.rpc.core import RPCException
         from solders.errors import SerdeJSONError

@@ -1,8 +1,8 @@
 """The RPC endpoints of a network, with failover.
 
-The pool uses the first healthy endpoint. The others are fallbacks. An endpoint that fails rests for a time that grows
-with each failure. After that the pool probes it in the background, and uses it again once it answers and its slot is
-recent.
+The pool uses the first healthy endpoint. The other endpoints are fallbacks. An endpoint that fails rests for a time
+that grows with each failure. After its rest, the pool probes the endpoint in the background. If the endpoint answers
+with a recent slot, the pool uses it again.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class EndpointPool:
     """The endpoints of one network, the preferred one first.
 
     Args:
-        endpoints: at least one.
-        genesis: the genesis hash that the endpoints must have; empty for any.
+        endpoints: at least one endpoint, in the order of preference.
+        genesis: the genesis hash that the endpoints must have; empty to accept any network.
         pace: the clock and the sleep.
     """
 
@@ -86,11 +86,11 @@ class EndpointPool:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The methods that an endpoint refused when they were last called."""
+        """The refusals of all endpoints: one for each method that an endpoint refused when last asked."""
         return [refusal for endpoint in self._all for refusal in endpoint.refusals.all()]
 
     def need(self, slot: int) -> None:
-        """From now on, refuse answers older than ``slot``, which contains this wallet's last transaction."""
+        """For two minutes, refuse answers from before ``slot``, which is the slot of this wallet's last transaction."""
         self._needed_slot = max(self._needed, slot)
         self._needed_until = self._pace.monotonic() + _NEEDED_SECONDS
 
@@ -110,8 +110,8 @@ class EndpointPool:
 
         Raises:
             RpcUnavailable: no endpoint can answer now. ``retry_after`` is the shortest wait that an endpoint requested.
-            RpcRejected: every endpoint refused the request. For a replaceable request: one endpoint refused it and
-                no other one answered.
+            RpcRejected: every endpoint refused the request. For a replaceable request: at least one endpoint refused
+                the method, and no endpoint answered.
         """
         unavailable: RpcUnavailable | None = None
         rejected: RpcRejected | None = None
@@ -181,7 +181,7 @@ class EndpointPool:
         return next(iter(seen))
 
     def _candidates(self, refusing: Sequence[Endpoint], *, with_refusing: bool) -> Iterator[Endpoint]:
-        """Yield the endpoints to try. The state of an endpoint is read when its turn comes."""
+        """Yield the endpoints in the order to try. Check the state of each endpoint only when it is its turn."""
         asked: set[Endpoint] = set()
         for endpoint in self._all:
             if endpoint.healthy and endpoint not in refusing:
@@ -209,7 +209,7 @@ class EndpointPool:
         self._saw(slot)
 
     def _saw(self, slot: int) -> None:
-        """Record the newest slot. If two slots are too far apart, keep the lower one."""
+        """Update the newest slot seen. If ``slot`` is too far from it, keep the lower of the two."""
         is_far = self._newest_slot and abs(slot - self._newest_slot) > _BELIEVED_SLOTS
         self._newest_slot = min(self._newest_slot, slot) if is_far else max(self._newest_slot, slot)
 

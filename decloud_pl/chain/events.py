@@ -1,4 +1,4 @@
-"""The events that all revisions of the program have in common. A revision adds events and fields."""
+"""The program's events that this package handles in all revisions. A revision may add events and fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of a round."""
+    """An event in a round, which the program wrote to a transaction's log."""
 
     round_id: int
 
@@ -43,7 +43,7 @@ class GradientsSubmitted(Event):
 
 @dataclass(frozen=True, slots=True)
 class ValidationCompleted(Event):
-    """Rewards can be claimed."""
+    """The validation has ended, and trainers can claim their rewards."""
 
 
 @dataclass(frozen=True, slots=True)

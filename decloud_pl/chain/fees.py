@@ -10,10 +10,10 @@ from decloud_pl.ranges import ONE_OR_MORE, ZERO_OR_MORE
 
 @dataclass
 class FeeLimits:
-    """The limits for one transaction.
+    """Limits for the fees and the compute units of one transaction.
 
     Attributes:
-        max_priority_lamports: the largest priority fee.
+        max_priority_lamports: the largest priority fee, in lamports.
         max_compute_units: the largest number of compute units to reserve.
     """
 

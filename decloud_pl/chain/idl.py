@@ -1,4 +1,4 @@
-"""The IDL of a program on chain, if the authors of the program have published it."""
+"""Read the IDL of a program from the chain. It exists only if the authors of the program have published it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def idl_address(program_id: Pubkey) -> Pubkey:
 
 
 def idl_account_counts(data: bytes) -> dict[str, int]:
-    """Return the number of accounts of each instruction.
+    """Return the number of accounts of each instruction in an IDL, by the instruction's name in snake case.
 
     Args:
-        data: the IDL account: discriminator, authority, length, then JSON compressed with zlib.
+        data: the bytes of the IDL account: discriminator, authority, length, then JSON compressed with zlib.
 
     Raises:
         DecodeError: the data is not an IDL, or exceeds 1 MiB.
@@ -43,7 +43,7 @@ def idl_account_counts(data: bytes) -> dict[str, int]:
 
 
 def _leaves(accounts: Sequence[Mapping[str, Any]]) -> int:
-    """Count the accounts of a list, including those in nested groups."""
+    """Count the accounts in an IDL's account list, including the accounts in nested groups."""
     return sum(_leaves(entry["accounts"]) if "accounts" in entry else 1 for entry in accounts)
 
 

@@ -42,30 +42,30 @@ class NetworkConfig:
     def assumed_dialect(self) -> str:
         """The revision to assume until the program's revision is detected.
 
-        All revisions of v1 share the instructions up to the claim.
+        This does no harm, because the instructions before the claim of the reward are the same in all revisions of v1.
         """
         return names()[-1] if self.dialect == AUTO else self.dialect
 
     @property
     def read_convention(self) -> Convention:
-        """The convention to assume for an unknown validator."""
+        """The convention to assume for a validator whose convention has not been detected."""
         if self.convention != AUTO:
             return cast(Convention, self.convention)
         return get_dialect(self.assumed_dialect).reading.convention
 
     def describe_convention(self, written: str, found_out: str = "each validator's rounds show") -> str:
-        """Return in words how validators apply updates and, if it differs, how this trainer writes them.
+        """Describe the convention of the validators. If this trainer writes another convention, name that as well.
 
         Args:
             written: the convention in which this trainer writes updates.
-            found_out: the words for validators whose convention is detected (``network.convention=auto``).
+            found_out: the text to use for ``network.convention=auto``, which detects the convention of each validator.
         """
         rate = f", rate {self.gradient_rate:g}" if self.read_convention == "gradient" else ""
         words = found_out if self.convention == AUTO else f"{self.read_convention}{rate}"
         return words if written == self.read_convention else f"{words}; written as {written}"
 
     def check(self) -> None:
-        """Check the values beyond their types.
+        """Check the values of the settings. Their types are checked elsewhere.
 
         Raises:
             ConfigError: the dialect does not exist, an account is not a public key, or an address is not an http or
@@ -79,7 +79,9 @@ class NetworkConfig:
         self.websocket_urls()
 
     def websocket_urls(self) -> list[str]:
-        """Return the WebSocket URLs: ``ws_url`` or else one derived from ``rpc_url``, then those of the fallbacks.
+        """Return the WebSocket URL of the main endpoint, then the URLs derived from ``fallback_rpc_urls``.
+
+        The first is ``ws_url``, or is derived from ``rpc_url`` if ``ws_url`` is empty.
 
         Raises:
             ConfigError: an address is not an http or https URL.
@@ -112,7 +114,7 @@ def _websocket_url(rpc_url: str, name: str) -> str:
 
 
 def _tail(url: str) -> str:
-    """Return the path and the query of a URL, without a bare slash."""
+    """Return the path and the query of a URL. A path that is only a slash is left out."""
     parts = urlsplit(url)
     path = "" if parts.path == "/" else parts.path
     return f"{path}?{parts.query}" if parts.query else path

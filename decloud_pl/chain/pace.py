@@ -1,4 +1,4 @@
-"""The clock and the sleep of the RPC client, which tests replace."""
+"""The clock and the sleep that the RPC client uses. Tests replace both."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Protocol
 
 
 class Pace(Protocol):
-    """A monotonic clock, a sleep on it, and jitter for back-off."""
+    """A monotonic clock, a sleep that this clock measures, and jitter for back-off."""
 
     def monotonic(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...
 
     def jitter(self, seconds: float) -> float:
-        """Return a random duration of about ``seconds``, so that many clients do not retry at the same time."""
+        """Return a random duration of at most ``seconds``, so that many clients do not retry at the same time."""
         ...
 
 
 class RealPace:
-    """The clock of this machine."""
+    """The clock and the sleep of this machine."""
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""The methods that an endpoint refuses. The pool skips the endpoint for such a method for some minutes."""
+"""The methods that an endpoint refuses. For ten minutes, the pool avoids the endpoint for a refused method."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from decloud_pl.errors import RpcRejected
 logger = logging.getLogger(__name__)
 
 ASKED_AGAIN_AFTER = 600.0
-"""Seconds for which the pool skips an endpoint that refused a method."""
+"""For how many seconds the pool avoids an endpoint for a method that it refused."""
 _LASTING = frozenset({401, 402, 403, 404, 405, 410, -32010, NO_HISTORY, -32600, -32601})
 """Codes that concern the method or the user's plan. Other codes, such as -32602, concern a single request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A method that an endpoint refuses.
+    """A method that an endpoint refuses, and the error to raise for it.
 
     Attributes:
         method: the JSON-RPC method.
-        message: the message of the error.
-        fix: the fix of the error.
+        message: the error's message.
+        fix: the error's suggestion of what to do.
         code: the JSON-RPC or HTTP code.
         said: the code and the text of the endpoint's answer.
         until: when the pool tries the method again, in monotonic seconds.
@@ -52,24 +52,24 @@ class Refusals:
         self._by_method: dict[str, Refusal] = {}
 
     def of(self, method: str) -> RpcRejected | None:
-        """Return a new error for a refusal that still applies, or None if the method may be tried."""
+        """Return the error for a method while the endpoint is avoided for it, or None if the method can be tried."""
         known = self._by_method.get(method)
         if known is None or self._monotonic() >= known.until:
             return None
         return RpcRejected(known.message, fix=known.fix, code=known.code, said=known.said)
 
     def all(self) -> list[Refusal]:
-        """Return the methods that the endpoint refused when they were last called, sorted."""
+        """Return a refusal for each method that the endpoint refused when it was last asked, sorted by method."""
         return [self._by_method[method] for method in sorted(self._by_method)]
 
     def add(self, method: str, error: RpcRejected, *, is_only: bool) -> None:
-        """Remember a refusal of the method. A refusal of a single request is ignored.
+        """Remember that the endpoint refuses a method. Ignore an error that concerns only a single request.
 
         Args:
             method: the JSON-RPC method.
             error: the endpoint's refusal.
-            is_only: whether the network has no other endpoint. Then the caller reports the error, and a warning as well
-                would repeat it.
+            is_only: whether the network has no other endpoint. Then the refusal is logged only at debug level, because
+                the caller reports the error.
         """
         if error.code not in _LASTING:
             return
@@ -81,6 +81,6 @@ class Refusals:
             logger.log(level, "%s Avoiding this endpoint for %s for %.0f min.", error.message, method, minutes)
 
     def forget(self, method: str) -> None:
-        """Forget a refusal after the endpoint has answered the method."""
+        """Forget the refusal of a method, because the endpoint has answered it."""
         if self._by_method.pop(method, None) is not None:
             logger.info("The RPC endpoint %s no longer refuses %s", self._host, method)

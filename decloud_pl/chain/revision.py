@@ -56,7 +56,7 @@ class Revision:
 
     Attributes:
         name: the name of a dialect, `UNDECIDED`, `UNKNOWN`, or the name of a program that is not supported.
-        evidence: the reason for the decision, as a sentence without its period.
+        evidence: the reason for the decision, as a clause that can follow a colon.
         at: the time of the decision, in Unix seconds.
     """
 
@@ -66,12 +66,12 @@ class Revision:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the trainer can claim rewards."""
+        """Whether the revision is certain. Only then can the trainer claim rewards."""
         return self.name in names()
 
     @property
     def is_supported(self) -> bool:
-        """Whether the trainer can join rounds."""
+        """Whether the program runs a supported revision, decided or not. Only then can the trainer join rounds."""
         return self.is_decided or self.name == UNDECIDED
 
     def __str__(self) -> str:
@@ -86,8 +86,8 @@ async def detect(rpc: RpcClient, program_id: Pubkey, *, payer: Pubkey | None, no
     Args:
         rpc: the client of the network.
         program_id: the address of the program.
-        payer: the wallet that pays in simulations. If it has no lamports, another account of the network pays.
-        now: Unix seconds.
+        payer: the wallet that pays in simulations. If it is None or has too few lamports, another account is used.
+        now: the current time in Unix seconds.
 
     Raises:
         ChainError: no endpoint answers.
@@ -100,10 +100,11 @@ async def detect(rpc: RpcClient, program_id: Pubkey, *, payer: Pubkey | None, no
 class CurrentDialect:
     """A `Dialect` that delegates to the dialect of the revision detected last.
 
-    While the revision is undecided, this is the latest one, because all revisions are the same before a claim.
+    While the revision is undecided, it delegates to the latest supported revision, because all revisions are the same
+    up to the claim of a reward.
 
     Args:
-        make: returns the dialect of a revision's name.
+        make: returns the dialect for the name of a revision.
         revision: the current revision.
     """
 
@@ -131,7 +132,7 @@ class CurrentDialect:
 
 
 class _NoSimulation(Exception):
-    """The endpoint's simulation does not show how an instruction would end."""
+    """The endpoint could not show by simulation whether the program would accept an instruction."""
 
 
 class _Detector:
@@ -179,7 +180,7 @@ class _Detector:
         return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} runs"
 
     async def _latest(self) -> tuple[Round | None, Submission | None]:
-        """Return the latest claimed round, if possible one with trainers, and one of its submissions."""
+        """Return the latest round with a validator, preferably with trainers too, and one of its submissions."""
         try:
             counter = await self._chain.counter()
         except DecodeError:
@@ -203,7 +204,7 @@ class _Detector:
         return joined or next(iter(claimed), None), next(iter(submissions), None)
 
     async def _find_payer(self) -> bool:
-        """Find an account with enough lamports to pay in a simulation. No transaction is sent."""
+        """Choose an account with enough lamports to pay in simulations, and return whether one exists."""
         candidates = list(dict.fromkeys(self._payers))
         for address, account in zip(candidates, await self._rpc.accounts(candidates), strict=True):
             if account is not None and account.owner == SYSTEM_PROGRAM_ID and account.lamports >= _ABLE_TO_PAY:
@@ -212,7 +213,7 @@ class _Detector:
         return False
 
     async def _simulated(self, round_: Round | None, submission: Submission | None) -> tuple[list[str], str, bool]:
-        """Return the candidates after simulations, the evidence, and whether the result is final."""
+        """Return the revisions that fit the simulations, the evidence, and whether the result is final."""
         if not await self._has("join_round"):
             for name, instruction in _OTHERS.items():
                 if await self._has(instruction):
@@ -245,7 +246,7 @@ class _Detector:
         return await self._code(Instruction(self._any.program_id, data, [])) in (_NOT_ENOUGH_KEYS, _NO_ARGUMENTS)
 
     async def _fits(self, dialect: NetworkDialect, round_: Round, submission: Submission | None) -> bool | None:
-        """Return whether a payment needs exactly the accounts of a dialect; None if simulations do not show it."""
+        """Return whether a payment needs exactly the accounts of a dialect; None if simulations cannot show this."""
         forms = [dialect.complete_validation(round_.id, validator=round_.validator or round_.creator)]
         if submission is not None:
             forms.insert(0, dialect.claim_reward(round_.id, trainer=submission.trainer))
@@ -260,7 +261,7 @@ class _Detector:
         return None
 
     async def _code(self, instruction: Instruction) -> int:
-        """Simulate an instruction and return its custom error code; 0 for success, −1 for any other error.
+        """Simulate an instruction and return its custom error code: 0 for success, −1 for an error without such a code.
 
         Raises:
             _NoSimulation: the endpoint does not simulate, the payer cannot pay, or the program does not run now.
@@ -291,7 +292,7 @@ class _Detector:
         return inner.code if isinstance(inner, InstructionErrorCustom) else -1
 
     async def _published(self) -> tuple[set[str] | None, str]:
-        """Return the dialects that match the IDL on chain (None without an IDL), and the evidence."""
+        """Return the names of the dialects that match the IDL on chain (None without an IDL), and the evidence."""
         account = await self._rpc.account(idl_address(self._any.program_id))
         if account is None or account.owner != self._any.program_id:
             return None, ""
@@ -309,7 +310,7 @@ class _Detector:
         return {name for name in fitting if len(self._known[name].account_counts) == most}, "its published IDL"
 
     async def _paid(self) -> tuple[set[str] | None, str]:
-        """Return the dialects that match the latest payments (None without payments), and the evidence."""
+        """Return the names of the dialects that match a recent transaction (None if none helps), and the evidence."""
         try:
             program = self._any.program_id
             sent = await self._rpc.transactions(program, signatures=_SIGNATURES, most=_TRANSACTIONS)
@@ -322,7 +323,7 @@ class _Detector:
         return None, ""
 
     def _fitting(self, instruction: Instruction) -> set[str]:
-        """Return the dialects in which this instruction takes as many accounts; empty if all dialects match."""
+        """Return the names of the dialects whose account count for this instruction matches; empty if all match."""
         fitting = {
             name
             for name, dialect in self._known.items()

@@ -82,17 +82,17 @@ class BlockHeight:
 
 
 class RpcClient:
-    """The RPC client of one network. It reads with the commitment ``confirmed``: two thirds of the stake have voted.
+    """The RPC client of one network. It reads ``confirmed`` blocks, for which two thirds of the stake have voted.
 
     Every method raises `RpcUnavailable` if a retry may help, and `RpcRejected` if the endpoints refuse the request.
 
     Args:
         url: an http or https URL.
-        fallbacks: URLs to use while ``url`` does not answer, in this order.
+        fallbacks: the URLs to use while ``url`` does not answer, in the order of preference.
         timeout: seconds to wait for the next byte of an answer.
         requests_per_second: the limit for each endpoint; 0 for no limit.
-        genesis: the genesis hash that the network must have; empty for any.
-        pace: the clock and the sleep; by default the machine's.
+        genesis: the genesis hash that the network must have; empty to accept any network.
+        pace: the clock and the sleep; None for the clock of this machine.
 
     Raises:
         ConfigError: a URL is not an http or https URL, or a proxy or certificates are wrong; see `route_to`.
@@ -121,11 +121,11 @@ class RpcClient:
         await self._endpoints.aclose()
 
     def need(self, slot: int) -> None:
-        """From now on, refuse answers that show the chain as it was before ``slot``."""
+        """For two minutes, refuse answers that show the chain as it was before ``slot``."""
         self._endpoints.need(slot)
 
     async def check_same_network(self) -> str:
-        """Return the genesis hash of the network.
+        """Return the genesis hash of the network, and check that all reachable endpoints belong to it.
 
         Raises:
             ConfigError: the endpoints belong to different networks, or not to the configured network.
@@ -238,9 +238,9 @@ class RpcClient:
         """Return recent successful transactions that name an address, the latest first.
 
         Args:
-            address: of a program or an account.
-            signatures: the number of transactions to list.
-            most: the number of successful transactions to read.
+            address: the address of a program or of another account.
+            signatures: how many of the latest transactions to list, including failed transactions.
+            most: the largest number of successful transactions to return.
         """
         answer = await self._call(
             "getSignaturesForAddress",
@@ -273,12 +273,12 @@ class RpcClient:
 
     @property
     def health(self) -> RpcHealth:
-        """The number of requests and failures so far."""
+        """The numbers of requests and failures so far."""
         return self._endpoints.health
 
     @property
     def refused(self) -> list[Refusal]:
-        """The methods that an endpoint refused when they were last called."""
+        """The refusals of all endpoints: one for each method that an endpoint refused when last asked."""
         return self._endpoints.refused
 
     @property
@@ -286,7 +286,7 @@ class RpcClient:
         return self._endpoints.host
 
     def _parsed(self, kind: type[K], part: Any, key: str) -> K:
-        """Return the value of ``key`` in a part of an answer. The property of solders panics on a malformed value."""
+        """Parse the value of ``key`` in ``part``'s JSON, because the solders property panics on a malformed value."""
         try:
             return kind.from_string(json.loads(part.to_json())[key])
         except (ParseHashError, ValueError) as error:
@@ -297,7 +297,7 @@ class RpcClient:
 
 
 def clock_of(account: Account | None) -> int:
-    """Return the Unix seconds in the clock sysvar.
+    """Return the time in the clock sysvar account, in Unix seconds.
 
     Raises:
         DecodeError: the account is missing or too short.

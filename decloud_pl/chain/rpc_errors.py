@@ -1,4 +1,4 @@
-"""Typed errors for the failures of an RPC endpoint: unavailable (a retry may help) or rejected.
+"""Convert failures of an RPC endpoint to `RpcUnavailable` if a retry may help, and otherwise to `RpcRejected`.
 
 A message names only the host of the endpoint, because the path or the query of its URL may contain an API key.
 """
@@ -76,7 +76,7 @@ class Asked:
     method: str
 
     def quoted(self, text: str) -> str:
-        """Return the endpoint's text as one short line, without an API key from its URL."""
+        """Return a text from the endpoint as one short line, in which the API keys of the URL are hidden."""
         parts = urlsplit(self.url)
         values = [
             *parts.path.split("/"),
@@ -149,7 +149,7 @@ def _phrase(status: int) -> str:
 
 
 def _reason(body: str) -> str:
-    """Return the reason in the body of a refusal: the message of a JSON object, or plain text; empty for HTML."""
+    """Return the reason from the body of a refusal: the message in a JSON object, or plain text; empty for HTML."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):  # RecursionError if the JSON has thousands of nested brackets
@@ -171,5 +171,5 @@ def not_rpc(host: str) -> RpcUnavailable:
     """Return the error for an answer that is not JSON-RPC, for example a page of a captive portal or a proxy."""
     return RpcUnavailable(
         f"The RPC endpoint {host} sent an answer that is not JSON-RPC.",
-        fix="Check that the address is that of a Solana RPC endpoint.",
+        fix="Check that this is the address of a Solana RPC endpoint.",
     )

@@ -1,14 +1,13 @@
-"""Sends a transaction so that its effect happens exactly once, even if requests, answers or this process get lost.
+"""Send a transaction so that its effect happens exactly once, even if messages get lost or this process crashes.
 
 1. Check on chain whether the effect already exists (``landed``), and whether a transaction signed earlier can still
    land.
 2. Get a blockhash, simulate, set the compute-unit limit and a limited priority fee, and sign.
 3. Write the signed bytes to the log, then send them. Send the same bytes again until they land or the blockhash
    expires.
-4. Only then sign a new transaction.
+4. If the blockhash expires before they land, repeat all steps with a new transaction.
 
-The effect could happen twice if a second transaction were signed while the first can still land. The sender never does
-this.
+The sender never signs a second transaction while the first can still land, because then the effect could happen twice.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ class SendPolicy:
     """Limits for the time and the fees of a transaction.
 
     Attributes:
-        poll_seconds: the interval between reads of the status.
+        poll_seconds: the interval between reads of the transaction's status.
         rebroadcast_seconds: the interval between sends of the same bytes.
         retry_seconds: how long endpoints may be unavailable before `RpcUnavailable` is raised.
-        max_signings: the number of blockhashes to try.
+        max_signings: how many transactions to sign at most, each with a new blockhash.
         unit_head_room: the compute units to reserve, as a multiple of those that the simulation used.
         fees: the limits for the fees.
     """
@@ -99,7 +98,7 @@ class Sender:
             instructions: the instructions to send in one transaction.
             key: the name of the intent in the log. The same intent must always have the same key.
             landed: reads from the chain whether this wallet's effect exists.
-            deposit: lamports that the wallet pays besides the fee, for the log.
+            deposit: the lamports that the wallet pays in addition to the fee. They are only written to the log.
 
         Returns:
             The transaction that landed. Its signature is None if the effect exists but no logged transaction caused it.
@@ -130,12 +129,12 @@ class Sender:
         )
 
     def _need(self, receipt: Receipt) -> None:
-        """From now on, refuse answers from before the transaction, because an endpoint may lag behind."""
+        """Make the RPC client refuse answers from before the transaction, because an endpoint may lag behind."""
         if receipt.slot is not None:
             self._rpc.need(receipt.slot)
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
-        """Return the receipt of a transaction signed earlier, maybe before a crash, or None if none lands."""
+        """Return the receipt of a transaction signed earlier, maybe before a crash; None if none of them lands."""
         if await self._retrying(landed):
             return await self._receipt(key)
         for attempt in self._log.attempts(key):
@@ -147,7 +146,7 @@ class Sender:
         return None
 
     async def _receipt(self, key: str) -> Receipt:
-        """Find the logged transaction that caused an effect on chain."""
+        """Return the receipt of the logged transaction that caused the effect; an empty receipt if there is none."""
         attempts = self._log.attempts(key)
         signatures = [Signature.from_string(attempt.signature) for attempt in attempts]
         if not signatures:
@@ -183,9 +182,9 @@ class Sender:
         return VersionedTransaction(message, [self._wallet.signer])
 
     async def _budget(self, instructions: Sequence[Instruction], units: int) -> tuple[list[Instruction], int]:
-        """Return the instructions for the compute-unit limit and the priority fee, and the fee in lamports.
+        """Return the instructions that set the compute-unit limit and the priority fee, and that fee in lamports.
 
-        Return no instructions and no fee if the simulation did not report the units.
+        If the simulation did not report the used units (``units`` is 0), return no instructions and the fee 0.
         """
         if not units:
             return [], 0

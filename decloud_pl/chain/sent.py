@@ -1,4 +1,4 @@
-"""Transactions that the chain has executed, as an endpoint with a history returns them."""
+"""Transactions that the chain has executed, read from an endpoint that keeps a transaction history."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class SentTransaction:
     """A successful transaction.
 
     Attributes:
-        signature: its signature, base58.
+        signature: the signature, base58.
         slot: the slot of its block.
         at: the time of its block in Unix seconds, or None if the endpoint does not have it.
-        instructions: its own instructions, without those that programs call. An account from an address lookup table
-            appears as the system program.
+        instructions: the instructions that the sender wrote, without the instructions that programs call. The system
+            program stands for each account from an address lookup table.
     """
 
     signature: str
@@ -31,7 +31,7 @@ class SentTransaction:
 
 
 def sent_transaction(signature: str, answer: GetTransactionResp) -> SentTransaction | None:
-    """Return the transaction of an endpoint's answer, or None if the answer has none."""
+    """Return the transaction in an endpoint's answer, or None if the answer contains no transaction."""
     from solders.transaction_status import EncodedTransactionWithStatusMeta
 
     read = answer.value

@@ -20,31 +20,31 @@ _ADDRESS = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
 
 @dataclass(frozen=True, slots=True)
 class SolanaCliConfig:
-    """The settings in the file; an empty string for a missing setting."""
+    """The settings of the Solana CLI. A setting that is missing in the file is an empty string."""
 
     json_rpc_url: str = ""
     websocket_url: str = ""
     keypair_path: str = ""
 
     def key_file(self) -> Path | None:
-        """Return the path of the key file, or None if the configuration names none.
+        """Return the path of the key file, or None if the configuration names no signer.
 
         Raises:
-            WalletError: see the function `key_file`.
+            WalletError: the signer is not a file; see the function `key_file`.
         """
         return key_file(self.keypair_path, "The Solana CLI's configuration") if self.keypair_path else None
 
 
 def key_file(signer: str, where: str) -> Path:
-    """Return the path of the key file that a signer of the Solana CLI names: a path, or ``file:`` and a path.
+    """Return the path of the key file that a setting or option names in the Solana CLI's notation for signers.
 
     Args:
-        signer: the signer.
-        where: where the signer comes from, for the message.
+        signer: a path, or ``file:`` and a path.
+        where: the name of the setting or option, for the message.
 
     Raises:
-        WalletError: the signer is not a file but ``usb://ledger``, ``prompt://``, ``ASK``, ``stdin://``, ``-`` or an
-            address.
+        WalletError: ``signer`` does not name a file, but ``usb://ledger``, ``prompt://``, ``ASK``, ``stdin://``, ``-``
+            or an address.
     """
     scheme, _, rest = signer.partition(":")
     if scheme == "file":
@@ -86,7 +86,7 @@ def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
 
 
 def chosen_network() -> SolanaCliConfig:
-    """Return the settings that ``solana config set`` stores.
+    """Return the settings that ``solana config set`` stored, which must include an RPC address.
 
     Raises:
         ConfigError: the file is missing or has no RPC address.

@@ -16,14 +16,14 @@ _NO_FUNDS = InsufficientFunds(
 
 
 def is_blockhash_unknown(error: TransactionErrorType) -> bool:
-    """Return whether the endpoint does not find the blockhash of the transaction."""
+    """Return whether the error says that the endpoint does not find the transaction's blockhash."""
     from solders.transaction_status import TransactionErrorFieldless
 
     return error == TransactionErrorFieldless.BlockhashNotFound
 
 
 def is_already_processed(error: TransactionErrorType) -> bool:
-    """Return whether the same bytes have landed before."""
+    """Return whether the error says that the same signed transaction has landed before."""
     from solders.transaction_status import TransactionErrorFieldless
 
     return error == TransactionErrorFieldless.AlreadyProcessed
@@ -32,8 +32,8 @@ def is_already_processed(error: TransactionErrorType) -> bool:
 def typed_error(error: TransactionErrorType, dialect: Dialect, logs: tuple[str, ...] = ()) -> ChainError:
     """Return the typed error for a transaction error.
 
-    This is `ProgramError` if an instruction failed, `InsufficientFunds` if the wallet cannot pay, and otherwise
-    `RpcRejected`.
+    The result is `ProgramError` if an instruction failed, `InsufficientFunds` if the wallet cannot pay, and otherwise
+    `RpcRejected`. A custom error code of an instruction may also mean `InsufficientFunds`.
     """
     from solders.transaction_status import (
         InstructionErrorCustom,

@@ -18,8 +18,8 @@ class Attempt:
         last_valid_block_height: the last height at which the transaction can land.
         wire: the signed bytes.
         outcome: the result so far.
-        fee: lamports that the wallet pays for a landed transaction, even if it fails.
-        deposit: lamports that the wallet pays in addition if the transaction succeeds.
+        fee: the lamports that the wallet pays if the transaction lands, even if an instruction fails.
+        deposit: the lamports that the wallet pays in addition if the transaction succeeds.
     """
 
     signature: str
@@ -32,7 +32,7 @@ class Attempt:
 
 
 class TransactionLog(Protocol):
-    """A durable log: an attempt must survive a crash once `record` has returned. ``key`` names the intent."""
+    """A durable log of attempts. After `record` returns, the attempt must survive a crash. ``key`` names the intent."""
 
     def record(self, key: str, attempt: Attempt) -> None: ...
 
@@ -42,7 +42,10 @@ class TransactionLog(Protocol):
 
 
 class MemoryTransactionLog:
-    """A log in memory, for tests, and for a local network's agents, which read each result from the chain."""
+    """A log that only exists in memory. Tests use it, and so do the creator and the validator of a local network.
+
+    These need no durable log, because they read each result from the chain.
+    """
 
     def __init__(self) -> None:
         self._attempts: dict[str, dict[str, Attempt]] = {}

@@ -1,4 +1,4 @@
-"""The wallet: a private key that signs transactions and that the program never shows.
+"""The wallet: a private key that signs transactions. This package never shows the key.
 
 Keys come from ``DECLOUD_PRIVATE_KEY`` (base58 or a JSON array of 64 numbers), from a setting, or from a key file
 in the Solana CLI's format (a JSON array of 64 numbers). No message of this module contains key material.
@@ -95,10 +95,10 @@ def load_wallet(
 
     Args:
         keypair_path: a key file; ignored if it does not exist.
-        environ: the environment with ``DECLOUD_PRIVATE_KEY``.
-        private_key: the setting of that name.
-        cli_config: the Solana CLI's ``config.yml``, whose ``keypair_path`` comes last.
-        strict: refuse a key file that the group or others can read, instead of warning.
+        environ: the environment variables, which may include ``DECLOUD_PRIVATE_KEY``.
+        private_key: the value of the setting ``private_key``.
+        cli_config: the Solana CLI's ``config.yml``, whose ``keypair_path`` is tried last.
+        strict: raise an error for a key file that the group or others can read, instead of logging a warning.
 
     Raises:
         WalletError: there is no key, or the first key found is invalid.
@@ -175,7 +175,7 @@ def _read(path: Path, *, strict: bool) -> str | None:
 
 
 def _key_files(keypair_path: Path | None, cli_config: Path | None) -> Iterator[Path]:
-    """Yield the key files to try. The Solana CLI's configuration is read only if the first file is missing."""
+    """Yield the key files to try. Read the Solana CLI's configuration only if the caller needs a second file."""
     if keypair_path is not None:
         yield keypair_path
     try:

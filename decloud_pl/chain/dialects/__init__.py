@@ -1,7 +1,7 @@
-"""The revisions of the program. Each is a folder with ``DIALECT``, a dataclass that implements `NetworkDialect`.
+"""The revisions of the program. Each package here defines ``DIALECT``, a dataclass that implements `NetworkDialect`.
 
-A folder has the name of its revision with ``_`` for each dot: ``v1_0`` is the revision v1.0. A later revision inherits
-from the previous one and defines only the differences.
+The name of a package is the name of its revision with ``_`` instead of each dot: ``v1_0`` is the revision v1.0. A later
+revision inherits from the previous revision and defines only the differences.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULT = "v1.0"
 
 
 def names() -> list[str]:
-    """Return the names of the supported revisions, the oldest first. Imports none of them."""
+    """Return the names of the supported revisions, the oldest first, without importing the revisions."""
     return sorted(entry.name.replace("_", ".") for entry in iter_modules(__path__) if entry.ispkg)
 
 
@@ -47,7 +47,7 @@ def get_dialect(
     treasury: Pubkey | None = None,
     referrer: Pubkey | None = None,
 ) -> NetworkDialect:
-    """Return the dialect of a revision. A revision without treasury and referrer ignores these arguments.
+    """Return the dialect of a revision. v1.0 ignores ``treasury`` and ``referrer``.
 
     Args:
         name: the revision, for example ``v1.0``.

@@ -37,7 +37,10 @@ _SYSTEM = readonly(SYSTEM_PROGRAM_ID)
 
 @dataclass(frozen=True, slots=True)
 class V1_0:
-    """The program at one address. Amounts are in lamports, contributions in basis points, scores in % × 100."""
+    """Revision v1.0 for the program at one address.
+
+    Amounts are in lamports, contributions in basis points, and scores in % × 100.
+    """
 
     program_id: Pubkey = _PUBLIC_PROGRAM_ID
     max_trainers: ClassVar[int] = accounts.MAX_TRAINERS
@@ -127,7 +130,7 @@ class V1_0:
         return self._instruction("create_round", arguments, metas)
 
     def cancel_round(self, round_id: int, *, creator: Pubkey) -> Instruction:
-        """Cancels a round that no validator has claimed."""
+        """Return the instruction to cancel a round that no validator has claimed."""
         return self._instruction("cancel_round", borsh.u64(round_id), self._vault_metas(round_id, creator))
 
     def claim_round(self, round_id: int, *, validator: Pubkey) -> Instruction:
@@ -162,10 +165,10 @@ class V1_0:
         return self._instruction("complete_validation", borsh.u64(round_id), metas)
 
     def finalize_round(self, round_id: int, *, validator: Pubkey, results: Sequence[tuple[Pubkey, int]]) -> Instruction:
-        """Sets all contributions at once and ends validation.
+        """Return the instruction to set all contributions at once and end the validation.
 
-        The submission accounts follow the two fixed accounts in the order of ``results``. The program writes the shares
-        into them.
+        In its account list, the submission accounts come after the two fixed accounts, in the order of ``results``. The
+        program writes the shares into the submission accounts.
         """
         vector = borsh.u32(len(results)) + b"".join(bytes(who) + borsh.u16(bps) for who, bps in results)
         metas = (
@@ -187,7 +190,7 @@ class V1_0:
         return self._instruction("claim_reward", borsh.u64(round_id), metas)
 
     def claim_validator_fee(self, round_id: int, *, validator: Pubkey) -> Instruction:
-        """Pays the validator's fee after `finalize_round`."""
+        """Return the instruction to pay the validator's fee after `finalize_round`."""
         metas = self._vault_metas(round_id, validator, self._fee_metas())
         return self._instruction("claim_validator_fee", borsh.u64(round_id), metas)
 
@@ -204,7 +207,7 @@ class V1_0:
         raise ConfigError("This revision of the program cannot abort a round.", fix="Set network.dialect=v1.2.")
 
     def _fee_metas(self) -> tuple[AccountMeta, ...]:
-        """Return the accounts that receive a share of each payment. They precede the signer's account."""
+        """Return the accounts that receive a fee from each payment. An instruction lists them before the signer."""
         return ()
 
     def _trainer_metas(self, round_id: int, trainer: Pubkey) -> tuple[AccountMeta, ...]:

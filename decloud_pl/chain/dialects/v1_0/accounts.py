@@ -1,4 +1,4 @@
-"""The program's accounts: an Anchor discriminator, then Borsh fields."""
+"""Decode and encode the program's accounts, which consist of an Anchor discriminator and Borsh fields."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATUSES = tuple(RoundStatus)
 
 
 def read_dataset(reader: borsh.BorshReader) -> str:
-    """Read a data set and return its lower-case name."""
+    """Read the index of a data set and return the data set's name in lower case."""
     index = reader.u8()
     if index >= len(DATASET_NAMES):
         raise borsh.undecodable(f"Data set number {index} is unknown; this revision has {len(DATASET_NAMES)}.")
@@ -49,7 +49,7 @@ def _status(reader: borsh.BorshReader) -> RoundStatus:
 
 
 def decode_round(data: bytes, *, treasury_fee_bps: int) -> Round:
-    """Decode a Round. Bytes after the last field are spare and ignored.
+    """Decode a Round, and ignore the spare bytes after its last field.
 
     Args:
         data: the bytes of the account.

@@ -25,7 +25,7 @@ class ExpireReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoundCreated(events.RoundCreated):
-    """A creator has posted a round; ``reward_amount`` in lamports."""
+    """A creator has posted a round; ``reward_amount`` is in lamports."""
 
     creator: Pubkey
     model_cid: str
@@ -60,7 +60,7 @@ class TrainingEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundFinalized(Event):
-    """All contributions were set at once; ``results`` pairs trainers with basis points."""
+    """The validator has set all contributions at once; ``results`` pairs each trainer with its basis points."""
 
     validator_fee: int
     trainers_pool: int

@@ -1,4 +1,4 @@
-"""Revision v1.1 of the program: a treasury receives 2 % of each payment, and a referrer gets half of that."""
+"""Revision v1.1 of the program: a treasury receives 2 % of each payment. If a referrer is set, it gets half of that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PUBLIC_TREASURY = Pubkey.from_string("FzuCxi65QyFXAGbHcXB28RXqyBZSZ5KXLQxeofx1P
 
 @dataclass(frozen=True, slots=True)
 class V1_1(V1_0):
-    """v1.0 with the accounts of the treasury and the referrer."""
+    """Revision v1.1, which adds the accounts of the treasury and the referrer to v1.0."""
 
     treasury: Pubkey = _PUBLIC_TREASURY
     referrer: Pubkey | None = None

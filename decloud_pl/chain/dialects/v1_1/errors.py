@@ -8,7 +8,7 @@ from decloud_pl.chain.dialects.v1_0 import errors
 
 
 class ErrorCode(IntEnum):
-    """The codes that v1.0 does not have."""
+    """The custom error codes that v1.1 adds to those of v1.0."""
 
     InvalidTreasury = 6021
 

@@ -14,7 +14,7 @@ from decloud_pl.chain.events import Event
 
 @dataclass(frozen=True, slots=True)
 class RewardClaimed(events.RewardClaimed):
-    """A trainer has received its share. The fees of the treasury and the referrer are in lamports."""
+    """A trainer has received its share. The fees for the treasury and the referrer are in lamports."""
 
     treasury_fee: int
     referrer_fee: int
@@ -22,7 +22,7 @@ class RewardClaimed(events.RewardClaimed):
 
 @dataclass(frozen=True, slots=True)
 class ValidatorFeeClaimed(v1_0.ValidatorFeeClaimed):
-    """The validator has received its fee. The fees of the treasury and the referrer are in lamports."""
+    """The validator has received its fee. The fees for the treasury and the referrer are in lamports."""
 
     treasury_fee: int
     referrer_fee: int

@@ -1,6 +1,6 @@
-"""Revision v1.2 of the program: a validator can abort its round.
+"""Revision v1.2 of the program: a validator can abort a round that it has claimed.
 
-The public validator adds updates to the parameters and the buffers of the model.
+The public validator of this revision adds an update to the parameters and the buffers of the model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from decloud_pl.chain.dialects.v1_2.errors import MEANINGS
 
 @dataclass(frozen=True, slots=True)
 class V1_2(V1_1):
-    """v1.1 with the instruction ``abort_round``."""
+    """Revision v1.2, which adds the instruction ``abort_round`` to v1.1."""
 
     account_counts: ClassVar[Mapping[str, int]] = {**V1_1.account_counts, "abort_round": 5}
     reading: ClassVar[Reading] = Reading("delta", 0.1, buffers=True)

@@ -8,7 +8,7 @@ from decloud_pl.chain.dialects.v1_1 import errors
 
 
 class ErrorCode(IntEnum):
-    """The codes that v1.1 does not have."""
+    """The custom error codes that v1.2 adds to those of v1.1."""
 
     CannotAbort = 6022
     InvalidCreator = 6023

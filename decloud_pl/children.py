@@ -1,4 +1,4 @@
-"""Starts, stops and talks to child processes, and handles the signals to stop in parents and children."""
+"""Starts and ends child processes, exchanges messages with them, and handles signals that request a stop."""
 
 from __future__ import annotations
 
@@ -72,23 +72,23 @@ class Output:
 
 
 class Child:
-    """A child process. Its standard input stays open while this process runs; see `exit_with_parent`."""
+    """A child process. When this process ends, the child's standard input closes; see `exit_with_parent`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is None or process.stdout is None:
-            raise OSError("a child process has no pipes")
+            raise OSError("the child process has no pipes for standard input and output")
         self.process, self.stdin, self.stdout = process, process.stdin, process.stdout
 
     @classmethod
     async def start(
         cls, command: Sequence[str], *, log: IO[bytes] | int, env: Mapping[str, str] | None = None
     ) -> Child:
-        """Start a child in its own session, because Ctrl-C signals the terminal's whole foreground process group.
+        """Start a child in its own session, so that Ctrl-C in the terminal does not reach it.
 
         Args:
             command: the program and its arguments.
             log: the destination of standard error: a file, or `asyncio.subprocess.PIPE`.
-            env: the child's environment; by default, `child_environment` of this process's.
+            env: the child's environment; by default, what `child_environment` passes on from this process's.
         """
         env = child_environment(os.environ) if env is None else env
         pipe = asyncio.subprocess.PIPE
@@ -98,10 +98,11 @@ class Child:
         return cls(process)
 
     async def end(self, *, grace: float = 0.0) -> None:
-        """End the child and all processes in its session. A cancellation kills them immediately.
+        """End the child and all processes in its session. If this call is cancelled, it kills them immediately.
 
         Args:
-            grace: seconds between SIGTERM and SIGKILL, for example for a checkpoint.
+            grace: seconds between SIGTERM and SIGKILL, in which the child can write a checkpoint, for example. With 0,
+                there is no SIGTERM.
         """
         if grace and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -118,12 +119,12 @@ class Child:
 async def output_of(
     command: Sequence[str], *, seconds: float, given: bytes | None = None, env: Mapping[str, str] | None = None
 ) -> Output:
-    """Run a child to its end. When this returns or raises, the child and all processes in its session have ended.
+    """Run a child until it ends, and return its output. Even after an error, no process of its session is left running.
 
     Args:
         command: the program and its arguments.
         seconds: the time limit.
-        given: the bytes for standard input; None to leave standard input open.
+        given: the bytes to send to standard input before it is closed. None sends no bytes and leaves it open.
         env: as for `Child.start`.
 
     Raises:
@@ -188,16 +189,16 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
 
 
 class StopRequest:
-    """Handles the signals to stop in a process that trains. A context manager.
+    """A context manager that handles the signals to stop in a process that trains.
 
-    Until the first call of `requested`, a signal ends the process. After that, the training must stop itself, and so
-    can write a checkpoint.
+    Until the first call of `requested`, a signal ends the process. From then on, the training must call `requested`
+    regularly and stop by itself, so that it can first write a checkpoint.
 
     Args:
-        by_user: True handles SIGINT, SIGHUP and SIGTERM. A signal before the first call of `requested`, and any second
-            signal except SIGHUP, raises `KeyboardInterrupt`. False handles only SIGTERM. Before the first call of
-            `requested`, SIGTERM ends the process with the exit code of `TrainingStopped`. After it, a second SIGTERM
-            has no effect.
+        by_user: True handles SIGINT, SIGHUP and SIGTERM. A signal before the first call of `requested` raises
+            `KeyboardInterrupt`, and so does any second signal except SIGHUP. False handles only SIGTERM. Before the
+            first call of `requested`, SIGTERM ends the process with the exit code of `TrainingStopped`. After that
+            call, a second SIGTERM has no effect.
     """
 
     def __init__(self, *, by_user: bool = False) -> None:
@@ -220,7 +221,7 @@ class StopRequest:
         self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
 
     def requested(self) -> bool:
-        """Return whether to stop. The caller must then stop the training."""
+        """Return whether a signal has requested a stop. If so, the caller must stop the training."""
         self._asked_for = True
         return self.seen
 
@@ -235,15 +236,15 @@ class StopRequest:
 def begin_imports() -> None:
     """Disable garbage collection before torch is imported, which saves up to two seconds of CPU time.
 
-    Imported objects live until the process ends. The garbage collector does not examine them before `end_imports`, nor
-    when the process ends.
+    Imported objects live until the process ends, so examining them is useless. After `end_imports`, the garbage
+    collector never examines them, not even when the process ends.
     """
     gc.disable()
     atexit.register(_collect_the_last)
 
 
 def end_imports() -> None:
-    """Enable garbage collection for objects that are created from now on."""
+    """Enable garbage collection again, but only for objects that are created from now on."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
@@ -255,7 +256,7 @@ def _collect_the_last() -> None:
 
 
 def _signals_to_stop() -> tuple[signal.Signals, ...]:
-    """Return the signals that a user may send. SIGHUP is excluded if `nohup` has set it to be ignored."""
+    """Return the signals with which a user stops a process. If `nohup` started the process, SIGHUP is excluded."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
@@ -282,7 +283,7 @@ def exit_with_parent() -> None:
 
 
 def _on_parent_end(call: Callable[[], None]) -> None:
-    """Call ``call`` when the other end of standard input is closed."""
+    """Call ``call`` in a thread when the parent ends, which closes the other end of standard input."""
 
     def watch() -> None:
         while os.read(0, 4096):

@@ -1,8 +1,9 @@
 """Yields the program's events as they happen, from the WebSocket of an endpoint (``logsSubscribe``).
 
-Events are hints that arrive at most once. After each `Subscribed` the caller must read the chain's state, because
-anything may have happened without a subscription. A silent program is normal, so the client subscribes to slots as well
-(``slotSubscribe``). It closes a connection without new slots, even if the connection still answers pings.
+Events are only hints, because some never arrive. After each `Subscribed`, the caller must read the chain's state, which
+may have changed while there was no subscription. A program may send no events for a long time, so the client also
+subscribes to slots (``slotSubscribe``). If no new slots arrive, the client closes the connection, even if the endpoint
+still answers pings.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class _Refused(Exception):
 
 @dataclass
 class _Reports:
-    """Logs the problems of one address: a line for each kind of problem, not for each attempt."""
+    """Logs the problems of one address. Until it works again, each kind of problem is logged only once."""
 
     host: str
     states: set[str] = field(default_factory=set)
@@ -61,7 +62,7 @@ class _Reports:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The subscription is active. The caller must read from the chain what happened before."""
+    """The subscription is active. The caller must now read the chain's state, which earlier events may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +82,20 @@ async def watch_events(
     open_seconds: float = 10.0,
     silence_seconds: float = 30.0,
 ) -> AsyncIterator[Watched]:
-    """Yield events without end. A broken connection raises nothing; the client reconnects with jittered back-off.
+    """Yield events without end. After a broken connection, the client reconnects with jittered back-off.
 
-    A refused subscription counts as a broken connection, because its silence would look like a quiet program. The waits
-    also grow if subscriptions end soon after their start or deliver nothing. The client follows no redirects. It logs a
-    line for each new kind of problem of an address.
+    A broken connection raises no error. A refused subscription counts as a broken connection. A subscription that ends
+    soon after its start also counts as a failure, so the waits keep growing. The client follows no redirects. It logs
+    each kind of problem of an address only once, until the address works again.
 
     Args:
         ws_urls: ws or wss URLs. If one fails, the client tries the next one.
         dialect: decodes the logs.
-        pace: the clock and the sleep for back-off; by default the machine's.
-        ping_seconds: the interval between pings. The client closes a connection that leaves a ping unanswered for as
-            long.
+        pace: the clock, the sleep and the jitter for back-off; by default those of this machine.
+        ping_seconds: the interval between pings, and the time limit for each answer. If a ping is not answered in time,
+            the client closes the connection.
         open_seconds: the timeout for connecting, and for the answer to the subscription.
-        silence_seconds: the timeout between slots, once the endpoint has announced one.
+        silence_seconds: the longest time between two slots. It applies after the endpoint has announced its first slot.
 
     Raises:
         ConfigError: a URL is not a ws or wss URL, or the proxy or the certificates are wrong; see `route_to`.
@@ -178,7 +179,7 @@ async def watch_events(
 
 
 def _options(url: str) -> dict[str, Any]:
-    """Return the arguments for the library that set the proxy and the certificates."""
+    """Return the arguments of ``connect`` that set the proxy and the certificates."""
     route = route_to(url)
     options: dict[str, Any] = {"proxy": route.proxy_with_plain_login()}
     # The library refuses a context that it does not need, and None would mean no encryption.
@@ -188,7 +189,7 @@ def _options(url: str) -> dict[str, Any]:
 
 
 def _host(url: str) -> str:
-    """Return the host and the port, because the rest of the URL may contain an API key."""
+    """Return only the host and the port of a URL, because the rest may contain an API key."""
     return urlsplit(url).netloc.rpartition("@")[2] or "the network"
 
 
@@ -197,7 +198,7 @@ _SLOT_MARK = '"slotNotification"'
 
 
 def _announces_slots(message: str | bytes) -> bool:
-    """Return whether a message announces a slot. Several arrive each second, so it is not parsed."""
+    """Return whether a message announces a slot. It does not parse the message, because several arrive each second."""
     return _SLOT_MARK in message if isinstance(message, str) else _SLOT_MARK.encode() in message
 
 
@@ -211,7 +212,7 @@ def _subscription(dialect: Dialect) -> dict[str, Any]:
 
 
 def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
-    """Return the items of a message. A message in a wrong format is logged and skipped."""
+    """Return a message's events, or `Subscribed` if it confirms the subscription. Log and skip a wrong format."""
     if _announces_slots(message):
         return []
     try:

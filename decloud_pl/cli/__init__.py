@@ -45,9 +45,9 @@ _GARBAGE_OF_BRIEF = 1_000_000
 
 
 class Program(Group):
-    """The commands of a package. Each command is a file that defines ``run`` and is imported when it is called.
+    """The commands of a package. Each command is a module that defines ``run``.
 
-    The list of commands shows the first line of each file.
+    A module is imported when its command is called. Its first line describes the command in the list of commands.
     """
 
     def __init__(self, package: str = "decloud_pl.cli.commands") -> None:
@@ -116,7 +116,7 @@ def _invoke(given: list[str]) -> int:
 
 
 def _as_ours(error: click.UsageError) -> UsageError:
-    """Turn click's error into a `UsageError` of this package, because click prints the usage before its message."""
+    """Return click's error as a `UsageError` of this package, because click itself would print its usage first."""
     path = NAME if error.ctx is None else error.ctx.command_path
     if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "round_id":
         command = path.rpartition(" ")[2]

@@ -1,4 +1,4 @@
-"""Building blocks of commands: commands whose help is a docstring, parameter types and shared arguments."""
+"""The building blocks of commands: parameter types, shared arguments, and decorators that use a docstring as help."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Command(click.Command):
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. An error about a setting names the option that the user typed for it."""
+        """Run the command. If an option sets an invalid value, the error names the option instead of the setting."""
         try:
             return super().invoke(ctx)
         except ConfigError as error:
@@ -51,7 +51,7 @@ class Command(click.Command):
             formatter.write(f"\n{self.epilog}\n")
 
     def _without_settings(self, args: list[str]) -> tuple[list[str], list[str]]:
-        """Split a command line into its other words and its settings (KEY=VALUE)."""
+        """Return the words of a command line that are not settings, and the settings (KEY=VALUE)."""
         options = [one for one in self.params if isinstance(one, click.Option) and not one.is_flag]
         with_value = {name for option in options for name in option.opts}
         words: list[str] = []
@@ -72,16 +72,17 @@ class Group(Command, click.Group):
 
 
 def command(text: str | None) -> Callable[[Callable[..., int]], click.Command]:
-    """Return a decorator that makes a command of a function.
+    """Return a decorator that turns a function into a command.
 
     Args:
-        text: the file's docstring: a line for the list of commands, a description, and ``Examples:`` at the end.
+        text: the docstring of the command's file: a line for the list of commands, a description, and ``Examples:`` at
+            the end.
     """
     return click.command(cls=Command, **_help(text))
 
 
 def group(text: str | None) -> Group:
-    """Return a command whose method ``command`` adds subcommands; ``text`` as for `command`."""
+    """Return a command with subcommands, which its decorator ``command`` adds; ``text`` as for `command`."""
     return Group(no_args_is_help=False, **_help(text))
 
 
@@ -113,7 +114,7 @@ class WholeNumber(click.IntRange):
 
 
 class RoundNumber(click.ParamType[int]):
-    """A round's number, an unsigned integer of 64 bits."""
+    """The type of a round's ID, an unsigned 64-bit integer."""
 
     name = "round"
 
@@ -125,7 +126,10 @@ class RoundNumber(click.ParamType[int]):
 
 
 class Override(click.ParamType[str]):
-    """The value of an option for a setting, as a Hydra override. The option's parameter is named like the setting."""
+    """The type of an option that sets a setting. It converts the option's value to a Hydra override.
+
+    The option's parameter must have the name of the setting.
+    """
 
     name = "setting"
 
@@ -161,12 +165,12 @@ def _of_options(error: ConfigError, options: Sequence[click.Parameter]) -> Confi
 
 
 def given(options: Mapping[str, str | None]) -> list[str]:
-    """Return the overrides of the options on the command line."""
+    """Return the Hydra overrides from those options that the user typed."""
     return [override for override in options.values() if override is not None]
 
 
 def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
-    """Complete the names of settings with ``=``, and after it the values of switches and groups."""
+    """Complete a setting's name, followed by ``=``. After the ``=``, complete the value of a switch or group."""
     from decloud_pl.config.names import PACKAGES, settings_by_name
     from decloud_pl.config.schema import default_home
 

@@ -1,4 +1,4 @@
-"""Shell completion with click's scripts, adapted to settings that end with ``=``."""
+"""Shell completion with click's scripts. They are adapted to settings, which are completed to ``NAME=``."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ _SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _
 
 
 def completer(program: Command, shell: str) -> ShellComplete:
-    """Return the object that prints a shell's script and answers its requests."""
+    """Return the object that prints the completion script of a shell and answers the script's requests."""
     return _SHELLS[shell](program, {}, NAME, COMPLETE)

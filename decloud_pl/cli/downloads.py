@@ -21,7 +21,7 @@ def download(entry: Entry, data: DataFolder) -> None:
 
 
 def download_first(dataset: Mapping[str, Any], catalog: Catalog) -> None:
-    """Download a missing data set of an experiment, because the training would download it without progress.
+    """Download an experiment's data set if it is missing. The training itself would not show the progress.
 
     Raises:
         DatasetError: the data set is missing and cannot be downloaded.

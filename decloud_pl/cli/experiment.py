@@ -71,7 +71,7 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     """Run a sweep with Hydra's flags and overrides, and print its table.
 
     Returns:
-        0, or the exit code of `TrainingError` if an experiment failed.
+        0, the exit code of `TrainingError` if an experiment failed, or `EXIT_INTERRUPTED`.
 
     Raises:
         ConfigError: a setting is invalid, or the task is not an experiment.

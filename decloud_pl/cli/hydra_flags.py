@@ -1,4 +1,4 @@
-"""Run ``python -m decloud_pl`` with Hydra, after checking the settings that Hydra prints and saves."""
+"""Run ``python -m decloud_pl`` with Hydra. Check the settings before Hydra prints and saves them."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, shows: bool = False) -> int:
-    """Run Hydra with a command line, which Hydra reads from `sys.argv`.
+    """Run Hydra with the given command line, which replaces the one in `sys.argv`, and return 0.
 
     Args:
         arguments: the command line.
         job: the function that Hydra calls with the configuration.
-        shows: whether Hydra only prints. This function then prints the text, because Hydra would print a traceback if
-            the output fails.
+        shows: whether Hydra only prints a text. If so, this function captures the text and prints it, because Hydra
+            would print a traceback if standard output fails.
     """
     import hydra
 
@@ -83,9 +83,10 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, 
 
 
 def shown_overrides(given: Sources, found: Composed) -> list[str]:
-    """Return the overrides for `hydra.main` with redacted URLs, because Hydra prints and saves them.
+    """Return the overrides for `hydra.main`. Their URLs are redacted, because Hydra prints and saves overrides.
 
-    The program composes its settings itself. From Hydra's run it takes only the values of a sweep.
+    The program does not use the redacted values: it composes its settings itself, and takes only the values of a sweep
+    from Hydra.
     """
     from dataclasses import fields, replace
 

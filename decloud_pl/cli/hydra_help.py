@@ -1,6 +1,7 @@
 """Fill Hydra's template for ``python -m decloud_pl --help``.
 
-Hydra's own search for group choices copies every schema 150 times, which takes a second.
+This module lists the choices of each group itself, because Hydra's own search copies every schema 150 times, which
+takes a second.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
 
 
 def _groups(folders: Sequence[Path]) -> Iterator[str]:
-    """Yield a line with the choices of each group."""
+    """Yield one line for each group, with its choices."""
     from decloud_pl.config.names import choices
 
     found = {file.parent.relative_to(folder).as_posix() for folder in folders for file in folder.glob("*/**/*.yaml")}

@@ -30,7 +30,8 @@ async def local_network(
         home: the network's folder.
         log: file for the network's stderr.
         ended: set when the network process has ended, for example because it was killed.
-        dialect: revision of the network's program; None for the revision of an existing network, else the newest.
+        dialect: revision of the network's program. With None, an existing network keeps its revision, and a new one
+            gets the newest.
 
     Raises:
         LocalnetError: the network did not start; the message is the last line of its log.

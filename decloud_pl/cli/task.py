@@ -92,7 +92,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
 def _run_one_experiment(settings: Settings) -> int:
     """Run one experiment in the folder ``<home>/experiments/<date_time>``.
 
-    An interrupted experiment with the same settings resumes in its own folder.
+    If an experiment with the same settings was interrupted, resume it in its folder instead.
     """
     from decloud_pl.children import StopRequest
     from decloud_pl.cli.downloads import download_first

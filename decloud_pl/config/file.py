@@ -65,7 +65,7 @@ class ConfigFile:
         return values
 
     def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
-        """Read, change and write the settings under a lock. After an error, the old file remains."""
+        """Read the settings, let ``change`` modify them, and write them. If that fails, the old file remains."""
         with self._writing() as write:
             values = self.read()
             change(values)
@@ -77,7 +77,7 @@ class ConfigFile:
             write(text)
 
     def reset(self) -> Path | None:
-        """Rename the file, even an invalid one, and return its new path; None if it does not exist."""
+        """Rename the file, even an invalid one, and return its new path. Return None if there is no file."""
         with self._writing():
             if not os.path.lexists(self.path):
                 return None
@@ -111,10 +111,15 @@ class ConfigFile:
 
 
 def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
-    """Parse and check the content of a home folder's config.json, which error messages name by ``where``.
+    """Parse and check the content of a config.json, and return its settings by name.
+
+    Args:
+        data: the content.
+        where: the name of the content in error messages.
+        home: the home folder, whose ``conf/`` may define further settings.
 
     Raises:
-        ConfigError: the first invalid entry, with the nearest valid name.
+        ConfigError: the content is invalid. The message names the first invalid entry and the nearest valid name.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The layers above the built-in settings: preset < experiment < config.json < environment < command line.
 
-A layer maps places in the configuration tree to an `Assignment` each, so that every value has an origin.
+A layer maps each place that it sets in the configuration tree to an `Assignment`, which records the value's origin.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Assignment:
 
     @property
     def placed(self) -> Any:
-        """The value as its place in the tree stores it; see `names.to_place`."""
+        """The value in the form in which the tree stores it; see `names.to_place`."""
         return names.to_place(self.name, self.value)
 
 
@@ -58,8 +58,9 @@ class Sources:
     """The sources of one run's settings.
 
     Attributes:
-        home: the folder of config.json; None to ignore it and the environment.
-        assignments: config.json and the environment, including secrets and other settings outside of the tree.
+        home: the folder of config.json; None if neither config.json nor the environment applies.
+        assignments: the layer of config.json and the environment, including secrets and other settings outside of the
+            tree.
         command_line: the assignments of the overrides, by their places in the tree.
         overrides: the overrides in Hydra's grammar, with places instead of short names.
     """
@@ -81,7 +82,7 @@ class Sources:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders with group choices."""
+        """The folders that contain the choices of each group: ``conf/``, and the user's own if it exists."""
         return conf_folders(self.home)
 
     @property
@@ -95,7 +96,10 @@ class Sources:
 
     @cached_property
     def kept(self) -> Layer:
-        """The assignments of config.json and the environment that apply below the command line."""
+        """The layer of config.json and the environment that applies below the command line.
+
+        It lacks the values in each group for which the command line makes another choice.
+        """
         return _below(self.assignments, self.command_line)
 
     @cached_property
@@ -114,7 +118,7 @@ class Sources:
         return [self.command_line, self.kept, *self.files]
 
     def of_training(self) -> tuple[str, ...]:
-        """Return the places of the training's settings that a layer sets, including group choices."""
+        """Return the places of all settings and group choices of the training that any layer sets."""
         places = {place for layer in self.layers for place in layer}
         return tuple(sorted(place for place in places if place.partition(".")[0] in _OF_A_TRAINING))
 
@@ -137,7 +141,7 @@ def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.en
     """Read config.json and the environment, and put the overrides on top.
 
     Raises:
-        ConfigError: a setting in one of them is invalid.
+        ConfigError: a setting in config.json, in the environment or in the overrides is invalid.
     """
     home = default_home(environ)
     return sources_of(ConfigFile(home).read(), home, environ).with_overrides(overrides, sweep=sweep)
@@ -177,7 +181,11 @@ def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
-    """Return a layer from assignments. The last one of a name wins, and two names of one value must agree."""
+    """Return a layer from assignments. If a name occurs twice, its last assignment applies.
+
+    Raises:
+        ConfigError: two names of the same value are set to different values.
+    """
     found: dict[str, Assignment] = {}
     for entry in {names.PLAIN.get(entry.name, entry.name): entry for entry in entries}.values():
         places = PLACES if entry.origin == COMMAND_LINE else ALIASES  # files must use the names that Hydra has
@@ -192,7 +200,10 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
 
 
 def _below(layer: Layer, above: Layer) -> Layer:
-    """Return a layer without the values of groups whose choice ``above`` changes: an RPC URL belongs to one network."""
+    """Return ``layer`` without the values in groups for which ``above`` makes another choice.
+
+    For example, an RPC URL in config.json does not apply to another network that the command line chooses.
+    """
     # Short names, and values in other groups such as a storage, apply to every choice.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
     changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
@@ -200,7 +211,7 @@ def _below(layer: Layer, above: Layer) -> Layer:
 
 
 def sets(key: str, place: str) -> bool:
-    """Return whether setting ``key`` also sets ``place``. A group choice does not set the values in its group."""
+    """Return whether an assignment to ``key`` sets ``place``. A group choice does not set the values in its group."""
     inside = key.startswith(f"{place}.") or place.startswith(f"{key}.")
     return key == place or (inside and key not in groups() and place not in groups())
 

@@ -1,8 +1,9 @@
 """Compose the settings in force: built-in < preset < experiment < config.json < environment < command line.
 
-Hydra composes them. config.json and the environment are the last entry of its defaults list. Every layer first
-replaces each short name by its place in the tree, so that Hydra's precedence also decides between two names of one
-value. In the composed tree, a short name is ``${alias:PLACE}`` and shows the value at that place.
+Hydra composes the settings. config.json and the environment together are the last entry of Hydra's defaults list.
+Before Hydra composes, each layer replaces short names by their places in the tree. Thus Hydra's precedence also applies
+if two layers use different names of one value. In the composed tree, a short name is ``${alias:PLACE}`` and shows the
+value at that place.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ def compose(overrides: Sequence[str] = ()) -> Settings:
     """Return the settings of ``conf/`` and the overrides alone, without config.json and the environment.
 
     Raises:
-        ConfigError: an unknown key or group choice, with the nearest valid one, or an invalid value.
+        ConfigError: a key or a group choice is unknown, or a value is invalid; the message suggests the nearest name.
     """
     return composed(Sources().with_overrides(overrides)).settings
 
 
 def composed(given: Sources) -> Composed:
-    """Compose and check the given sources; raises `ConfigError` like `load`."""
+    """Compose the settings from their sources, and check them. Raise `ConfigError` as `load` does."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException

@@ -60,7 +60,13 @@ _NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting: the name that users write, its place in the tree (or its name, if outside), and its kind."""
+    """A setting.
+
+    Attributes:
+        name: the name that users write.
+        path: the place in the tree. For a setting outside of the tree, the same as ``name``.
+        kind: a key of `KINDS`.
+    """
 
     name: str
     path: str
@@ -68,12 +74,12 @@ class Setting:
 
 
 def storages(home: Path | None) -> Registry:
-    """Return the storage providers, including those in a home folder's ``conf/``, which define further settings."""
+    """Return the storage providers, including those in a home folder's ``conf/``. Each may define further settings."""
     return registry(conf_folders(home))
 
 
 def secret_names(home: Path | None) -> tuple[str, ...]:
-    """Return the names of the secrets, which like `PACKAGES` are not part of the tree."""
+    """Return the names of the secrets. Like `PACKAGES`, they are not part of the tree."""
     return (*storages(home).secrets, *SECRET_NAMES)
 
 
@@ -109,7 +115,7 @@ def free_groups() -> tuple[str, ...]:
 
 
 def find(name: str, home: Path | None = None) -> Setting:
-    """Return the setting with a name or a place in the tree; ``home`` as for `storages`.
+    """Return the setting with the given name or place; ``home`` as for `storages`.
 
     Raises:
         ConfigError: the setting is unknown; the message suggests the nearest one.
@@ -139,7 +145,7 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
 
 
 def to_place(name: str, value: Any) -> Any:
-    """Return a value, or the text of an override, in Lightning's form: ``max_batches=0`` (all) becomes 1.0."""
+    """Convert a value, or the text of an override, to Lightning's form: 0 for ``max_batches`` (all) becomes 1.0."""
     if name != "max_batches" or isinstance(value, bool):
         return value
     if isinstance(value, str):  # can be the values of a sweep
@@ -166,7 +172,7 @@ def _leaves(schema: type, prefix: str) -> Iterator[Setting]:
 
 
 def _plain(hint: Any) -> Any:
-    """Remove the ranges and ``None`` from a type."""
+    """Return a type hint without its ranges and without ``None``."""
     if typing.get_origin(hint) is Annotated:
         hint = typing.get_args(hint)[0]
     rest = [part for part in typing.get_args(hint) if part is not type(None)]

@@ -80,7 +80,7 @@ def explain(error: Exception, given: Sources) -> ConfigError:
 
 
 def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigError:
-    """Return the error for a value in the composed tree with a wrong type or a failing interpolation."""
+    """Return the error for a value of the composed tree that has a wrong type or an interpolation that fails."""
     key = str(getattr(error, "full_key", "") or "")
     place = ALIASES.get(key, key)
     if "recursi" in str(error).lower():
@@ -94,7 +94,7 @@ def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigE
 
 
 def _wrong_value(error: Exception, key: str, value: object, given: Sources) -> ConfigError:
-    """Return the error for a value of the wrong type. Pass None for a value that cannot be determined."""
+    """Return the error for a value of the wrong type. ``value`` is None if it cannot be determined."""
     setting, name = leaves(given.home).get(key), given.written(key)
     if setting is None or value is None:
         return ConfigError(f"{first_line(error)} ({name}).", fix="Correct the value of this key.")

@@ -101,7 +101,10 @@ class DataConfig:
 
 @dataclass
 class PartiesConfig:
-    """The validators or creators to work with, by address: all, or only the allowed ones, without the blocked ones."""
+    """The addresses of the validators or creators to work with.
+
+    An empty ``allow`` allows all addresses. The addresses in ``block`` are always excluded.
+    """
 
     allow: Annotated[list[str], PUBKEYS] = field(default_factory=list)
     block: Annotated[list[str], PUBKEYS] = field(default_factory=list)
@@ -109,9 +112,10 @@ class PartiesConfig:
 
 @dataclass
 class RewardsConfig:
-    """Limits on rewards, as text in SOL because a float would round, and whom to work with.
+    """The limits on rewards, and the validators and creators to work with.
 
-    ``watts`` is the power that a training draws.
+    Amounts are texts in SOL, because a float would round them. ``watts`` is the power that this machine uses while it
+    trains.
     """
 
     min: Annotated[str, AMOUNT] = "0"
@@ -130,7 +134,7 @@ class RewardsConfig:
 
     @property
     def max_lamports(self) -> int:
-        """0 means no limit."""
+        """The maximum reward; 0 means no limit."""
         return parse_sol(self.max)
 
 
@@ -210,7 +214,8 @@ class Settings(Tree):
         secrets: keys and credentials.
         providers: storage providers by name.
         allow_packages: the user's packages whose classes the configuration may name as a ``_target_``.
-        given: the places of the training's settings that a layer above the built-in one sets.
+        given: the places of the training's settings that are not built-in, because a preset, a file, the environment
+            or the command line sets them.
     """
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
@@ -228,7 +233,11 @@ class Settings(Tree):
         return self.home_path / USER_CONF
 
     def written_convention(self, read: Convention | None = None) -> Convention:
-        """Return the convention in which to write updates: ``update.convention``, else ``read``, else the network's."""
+        """Return the convention in which to write updates.
+
+        It is ``update.convention`` or, if that is empty, ``read``: the convention that the round's validator uses.
+        Without either, it is the network's.
+        """
         return cast("Convention | None", self.update.convention or read) or self.network.read_convention
 
     def all_mappings(self) -> dict[str, str]:

@@ -18,13 +18,13 @@ _FIXES_A_TRAINING = (
     *("trainer.limit_train_batches", "trainer.accumulate_grad_batches", "datamodule.batch_size"),
     *("optimizer", "scheduler", "tune"),
 )
-"""Settings of how long and how fast a training learns. A user who sets one of them gets the documented values."""
+"""Settings of how long and how fast a training learns. If the user sets one of them, the training does not compete."""
 _COUNTS = Range("a list of numbers of at least 1, or []", lambda numbers: all(number >= 1 for number in numbers))
 
 
 @dataclass
 class FitConfig:
-    """How a training runs on this machine, without effect on its result; ``conf/fit`` describes each value."""
+    """How a training runs on this machine. None of this changes its result; ``conf/fit`` describes each value."""
 
     compile: bool = False
     data_memory_mb: Annotated[int, ZERO_OR_MORE] = 2048
@@ -35,7 +35,7 @@ class FitConfig:
 
 @dataclass
 class UpdateConfig:
-    """How an update is written, and when it is submitted; ``conf/update`` describes each value."""
+    """How an update is chosen and written, and whether it is submitted; ``conf/update`` describes each value."""
 
     dtype: Annotated[str, one_of("float16", "bfloat16", "float32")] = "float16"
     top_k: Annotated[float, FRACTION] = 0.0
@@ -87,9 +87,9 @@ class TrainingConfig:
     seed: int = 0
 
     def competes(self, given: Collection[str]) -> bool:
-        """Return whether a training uses the time until its deadline.
+        """Return whether a training uses the time until the round's deadline, instead of the documented settings.
 
-        ``given`` has the places of the settings that the user has set.
+        ``given`` contains the places of the settings that the user has set.
         """
         fixed = any(f"{place}.".startswith(f"{one}.") for place in given for one in _FIXES_A_TRAINING)
         return self.budget == "compete" and not fixed

@@ -1,8 +1,9 @@
 """Check whether a completed round was paid fairly, or check the evidence file of somebody else.
 
-Scores every update of the round on the test split, as a validator does, and compares the validator's shares with the
-fair ones. The daemon does this for your rounds by itself (audit=own). The result is an evidence file in the home
-folder. `check` repeats the audit of such a file from the chain and the store. Needs no wallet and sends no transaction.
+Scores every update of the round on the test split, as a validator does, and compares the shares that the validator
+gave with the fair shares. The daemon audits your own rounds automatically (audit=own). The result is an evidence file
+in the home folder. `check` repeats the audit with data from the chain and the store, and compares its result with the
+file. Needs no wallet and sends no transaction.
 
 Examples:
   decloud-trainer audit 42
@@ -107,7 +108,7 @@ def _check(file: Path, overrides: list[str], *, as_json: bool) -> int:
 async def _audit(
     settings: Settings, wallet: str, round_id: int, tell: Callable[[str], None], *, again: bool
 ) -> tuple[Report, Path]:
-    """Return the audit of a round and its file. It runs only if there is no file, or ``again`` is set."""
+    """Audit a round, and return the report and its file. If the file exists and ``again`` is not set, only read it."""
     import tempfile
 
     from decloud_pl.audit import evidence_file
@@ -126,7 +127,7 @@ async def _audit(
 
 
 def _store(settings: Settings, owner: Owner, report: Report, wallet: str) -> None:
-    """Write the journal's row, unless a daemon is running. It then audits its rounds by itself."""
+    """Write the audit to the journal, unless a running daemon has locked it. The daemon audits its rounds by itself."""
     import contextlib
 
     from decloud_pl.journal.audits import store_audit

@@ -63,7 +63,7 @@ def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
 
 
 def show(record: Record, configured: str) -> None:
-    """Print what each round shows, and what follows for the setting ``network.convention``."""
+    """Print the convention that each round shows, and a conclusion about the setting ``network.convention``."""
     from decloud_pl.cli.ui.output import print_table
 
     rows = [

@@ -1,12 +1,12 @@
 """List the data sets with their licences, sizes and files.
 
-A round's data set is one of the network's 99. mappings.NAME=OTHER trains its rounds on another data set instead.
+Each round uses one of the network's 99 data sets. mappings.NAME=OTHER trains the rounds of the data set NAME on OTHER.
 paths.NAME=FOLDER sets the path of your own files: torchvision's layout, class folders of images, .npz or .npy arrays,
 or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars gives the columns). Labels start at 0; use
-PATH?first_label=1 for class folders, arrays and tables whose labels start at 1. Class folders without numbers as names
-get their labels in alphabetical order, and the list shows each label. Image files are read like torchvision does:
-EXIF orientation is ignored and transparency is dropped. Gray images of 16 bits are scaled to 8 bits; images with 32
-bits per pixel are refused.
+PATH?first_label=1 for class folders, arrays and tables whose labels start at 1. If the names of class folders are
+not numbers, the folders are numbered in alphabetical order, and the list shows each label. Image files are read as
+torchvision reads them: EXIF orientation is ignored and transparency is dropped. Gray images of 16 bits are scaled to 8
+bits; images with 32 bits per pixel are refused.
 
 Examples:
   decloud-trainer datasets

@@ -121,7 +121,7 @@ async def _demo(
 
 
 async def _stop_with(gone: asyncio.Event, daemon: Daemon) -> None:
-    """Stop the daemon, which would otherwise wait forever for the ended network."""
+    """Stop the daemon when the local network has ended. Otherwise the daemon would wait forever for an answer."""
     await gone.wait()
     daemon.stop()
 
@@ -136,7 +136,7 @@ def _demo_wallet(path: Path) -> Wallet:
 
 
 async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
-    """Fund an empty wallet with 1 SOL, and return its balance in lamports."""
+    """Add 1 SOL to a wallet that holds less than 0.1 SOL, and return the balance in lamports."""
     balance = await rpc.balance(wallet.address)
     if balance < _START_BALANCE // 10:
         await rpc.request_airdrop(wallet.address, _START_BALANCE)
@@ -145,7 +145,7 @@ async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
 
 
 def _entry(record: RoundRecord) -> dict[str, Any]:
-    """Return a round of the summary: amounts in lamports, accuracies from 0 to 1."""
+    """Return a round's entry in the summary, with amounts in lamports and accuracies from 0 to 1."""
     from decloud_pl.journal.record import State
 
     completed = record.state in (State.CLAIMED, State.UNREWARDED)

@@ -1,4 +1,4 @@
-"""Show whether the daemon would join a round, and why; and whether an earlier one was paid fairly.
+"""Show whether the daemon would join a round and why, and the result of the round's audit, if there is one.
 
 Needs no wallet, but without a wallet the test of the balance fails.
 

@@ -87,7 +87,7 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
 def _excluded(
     rounds: Sequence[Round], rewards: RewardsConfig, known: Mapping[str, tuple[int, int]]
 ) -> dict[int, list[Check]]:
-    """Return the user's rules for validators and creators that exclude each open round."""
+    """Return the user's rules for validators and creators that exclude an open round, by the ID of the round."""
     from decloud_pl.rounds.select import party_rules
 
     found = {
@@ -99,7 +99,10 @@ def _excluded(
 
 
 async def _rounds(settings: Settings, limit: int | None) -> tuple[list[Round], int, Mapping[str, tuple[int, int]]]:
-    """Return the latest rounds, the chain's clock, and what the journal holds about validators if a rule needs it."""
+    """Return the latest rounds, the chain's time, and for each validator the counts from `completion`.
+
+    The counts are read only if ``rewards.min_completion`` is set.
+    """
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.journal.owner import Owner
     from decloud_pl.journal.reader import JournalReader

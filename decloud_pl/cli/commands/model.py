@@ -1,6 +1,6 @@
 """Create a model package, or show the content of a model file.
 
-A package is a safetensors file with weights and a description of the architecture, so its CID is enough to train it.
+A package is a safetensors file with weights and a description of the architecture, so a trainer needs only its CID.
 Showing a file never runs code in it. Architectures: simple_cnn, resnet, vit_tiny, mlp, text_bag, text_transformer,
 every classification model of torchvision by its name (without its pretrained weights), and plug-ins of the entry point
 group decloud_pl.architectures.
@@ -83,7 +83,7 @@ def _existing(path: Path) -> Path:
 
 
 def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
-    """Parse ``KEY=VALUE`` texts; a value in JSON, such as a number, is decoded."""
+    """Parse ``KEY=VALUE`` texts. A value that is valid JSON, such as a number, is decoded."""
     pairs: dict[str, Any] = {}
     for text in given:
         key, mark, value = text.partition("=")

@@ -51,6 +51,6 @@ def run(plain: bool, **options: Any) -> int:
 def all_overrides(
     overrides: Sequence[str], *, no_auto_train: bool, no_auto_claim: bool, force: bool, **options: str | None
 ) -> list[str]:
-    """Return the options as Hydra overrides, followed by the command line's, which take precedence."""
+    """Return the options as Hydra overrides, followed by the given ``overrides``, which take precedence."""
     switches = {"auto_train=false": no_auto_train, "auto_claim=false": no_auto_claim, "update.force=true": force}
     return [*given(options), *(override for override, on in switches.items() if on), *overrides]

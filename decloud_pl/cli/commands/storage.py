@@ -77,7 +77,7 @@ def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
 
 
 def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
-    """Pin random bytes, because a gateway's cache could still contain earlier ones."""
+    """Pin a file of random bytes, because a gateway could still have the file of an earlier test in its cache."""
     import os
     import tempfile
 

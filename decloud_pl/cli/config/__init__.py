@@ -1,1 +1,1 @@
-"""Read, show and change settings. The modules may import `decloud_pl.cli.ui`, but no command."""
+"""Read, show and change settings. These modules may import `decloud_pl.cli.ui`, but must not import commands."""

@@ -30,7 +30,10 @@ _PAIRS = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}  # the tables
 
 @dataclass(frozen=True)
 class Change:
-    """A new value for a setting or for one key of a table. ``shown`` is the value to print; None removes the value."""
+    """A change of a setting, or of one key of a table: a new value, or its removal.
+
+    ``shown`` is the new value in the form to print. If ``shown`` is None, the value is removed.
+    """
 
     setting: str
     value: Any = None
@@ -42,7 +45,7 @@ class Change:
         return f"{self.setting}.{self.key}" if self.key else self.setting
 
     def apply(self, values: dict[str, Value], home: Path) -> None:
-        """Apply the change to the settings of a home folder."""
+        """Apply the change to ``values``, the settings in the home folder's config.json."""
         kept, new = values.get(self.setting), self.value
         if self.key:
             new = dict(kept) if isinstance(kept, dict) else {}
@@ -60,7 +63,7 @@ class Change:
 
 
 def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> None:
-    """Make all changes of one call, or none; ``options`` maps option names to their values."""
+    """Make the changes that the options of one call request: all of them, or none if one is invalid."""
     home = default_home(os.environ)
     changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
     changes += [Change(find(name, home).name) for name in options["unset"]]
@@ -105,7 +108,7 @@ def reset(*, json: bool) -> None:
 
 
 def _keep(changes: list[Change], home: Path) -> Path:
-    """Make the changes in config.json if the result is valid."""
+    """Make the changes in config.json if the result is valid, and return the file's path."""
 
     def apply(values: dict[str, Value]) -> None:
         for one in changes:

@@ -13,12 +13,12 @@ from decloud_pl.errors import ConfigError
 def check_names(
     datasets: Sequence[str], mappings: Mapping[str, str], paths: Mapping[str, str], dialect: str, own: Path
 ) -> None:
-    """Check that the network, this package or the user's paths have each data set.
+    """Check that each data set exists in the network, in this package or in the user's paths.
 
     Args:
         datasets: the data sets to train for.
-        mappings: the data set to train on, by the round's data set.
-        paths: the user's own files, by data set.
+        mappings: from a round's data set to the data set to train on.
+        paths: from a data set to the user's own files.
         dialect: the network's revision of the program.
         own: the user's folder with configuration files.
 
@@ -45,10 +45,10 @@ def check_names(
 
 
 def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Collection[str] = ()) -> None:
-    """Warn on stderr about mapped names that look misspelled, and about unknown names in ``stored``.
+    """Warn on stderr about each mapping for a data set that the network does not have.
 
-    ``stored`` are the names that the command is about to save. Unknown names are allowed, because a future round can
-    have a new data set.
+    The warning appears if the name looks misspelled, or if it is in ``stored``: the mappings that the command is about
+    to save. Unknown names are allowed, because a future round can have a new data set.
     """
     from decloud_pl.chain.dialects import get_dialect
 

@@ -23,7 +23,7 @@ def check_key_file(name: str) -> None:
 
 
 def check_paths(catalog: Catalog, names: Iterable[str]) -> None:
-    """Raise `ConfigError` for the first of the user's data sets with missing or unreadable files."""
+    """Raise `ConfigError` for the first data set in ``names`` whose files are missing or unreadable."""
     for name in names:
         try:
             catalog.find(name)

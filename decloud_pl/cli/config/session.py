@@ -33,8 +33,8 @@ def open_settings(overrides: Sequence[str]) -> Settings:
 def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
     """Compose the settings from their sources, and check them.
 
-    For the settings in ``stored``, which the command is about to save, it also checks the files and warns about
-    mappings of unknown data sets.
+    ``stored`` names the settings that the command is about to save. If they refer to files, the files are checked. If
+    they map unknown data sets, a warning is printed.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
@@ -66,7 +66,7 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
 
 
 def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
-    """Return the wallet's address, or None and the reason why the wallet is not usable.
+    """Return the wallet's address and an empty text, or None and the reason why the wallet is not usable.
 
     Raises:
         ConfigError: the custom wallet is invalid or not allowed.
@@ -81,9 +81,10 @@ def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
 
 @asynccontextmanager
 async def open_chain(network: NetworkConfig, journal: Path | None = None) -> AsyncIterator[ChainClient]:
-    """Open the configured endpoint for reading; this needs neither a wallet nor a lock.
+    """Open the configured endpoint for reading. This needs neither a wallet nor a lock.
 
-    With a journal, it uses the program's revision that the daemon detected, which determines the treasury's share.
+    With a ``journal`` and network.dialect=auto, the client uses the program's revision that the daemon detected and
+    stored there. The revision determines the treasury's share of a reward.
     """
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.network import AUTO

@@ -78,7 +78,7 @@ def show(composed: Composed) -> list[Shown]:
 
 
 def value_at(settings: object, place: str) -> Any:
-    """Return the value of a dotted name in the settings, or None if a group without a fixed schema lacks the key."""
+    """Return the value at a place such as ``optimizer.lr``, or None if a group without a fixed schema lacks the key."""
     value: Any = settings
     for part in place.split("."):
         value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
@@ -130,7 +130,7 @@ def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> Non
 
 @dataclass(frozen=True)
 class _Preset:
-    """A preset for ``config --preset list``; a filter is None if the preset does not set it."""
+    """A preset for ``config --preset list``. If it does not set ``datasets`` or ``min_reward``, that field is None."""
 
     name: str
     about: str

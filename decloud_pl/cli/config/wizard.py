@@ -75,7 +75,7 @@ class Wizard:
     def _once(
         self, make: Callable[[Sources], Composed], values: dict[str, Value], made: dict[str, Composed]
     ) -> Composed:
-        """Call ``make`` for the given values, or return the cached result, because a call takes 0.2 s."""
+        """Return what ``make`` returns for the given values. Results are cached, because each call takes 0.2 s."""
         key = json.dumps(values, sort_keys=True)
         if key not in made:
             made[key] = self._composed[key] = make(sources_of(values, self._home))
@@ -104,7 +104,10 @@ class Wizard:
         self._ask("datasets", "Names or numbers, separated by commas (any: all)", otherwise="any", read=read)
 
     def _ask(self, name: str, question: str, *, otherwise: str = "", read: Callable[[str], str] = str) -> None:
-        """Ask for a setting. ``otherwise`` is shown for an empty value; ``read`` converts an answer to the setting."""
+        """Ask for a setting, and store the answer.
+
+        ``otherwise`` is the answer that stands for an empty value. ``read`` converts an answer to the setting's text.
+        """
         setting = find(name, self._home)
 
         def check(answer: str) -> None:
@@ -188,7 +191,7 @@ class Wizard:
                 return
 
     def _take_back_secrets(self, before: dict[str, Value]) -> dict[str, Value]:
-        """Remove the secrets that were added after ``before``, and return them."""
+        """Reset all secrets to their values in ``before``, and return the new values that this discards."""
         names = secret_names(self._home)
         given = {name: one for name, one in self._values.items() if name in names and before.get(name) != one}
         for name in given:
@@ -216,7 +219,7 @@ class Wizard:
                 return
 
     def _try_storage(self, choice: str) -> str:
-        """Check the login of the storage; credentials in the environment take precedence."""
+        """Check the login of the storage, and return what to print. Credentials in the environment take precedence."""
         from decloud_pl.rounds.stores import make_store
 
         print("  Checking the storage…")

@@ -34,7 +34,7 @@ _SOON_SECONDS = 120
 
 @dataclass(frozen=True)
 class Picture:
-    """A `LiveState` at a time, rendered for the available width and height."""
+    """An object that rich renders: a `LiveState` at the time ``now``, fitted to the available width and height."""
 
     state: LiveState
     now: float
@@ -45,7 +45,7 @@ class Picture:
 
 
 def picture(state: LiveState, now: float, *, width: int, height: int) -> Group:
-    """Return the whole view, which is never higher than ``height``."""
+    """Return the whole view. It contains as many events as fit into ``height`` lines, but at least one."""
     parts: list[RenderableType] = [_header(state, width), Text()]
     parts.append(_rounds(state, now, width) if state.rounds else Text("No round is active.", style="dim"))
     beside = _LINES_BESIDE_EVENTS + (_MORE_WHERE_NARROW if width < _NARROW else 0) + len(state.rounds)
@@ -191,7 +191,7 @@ class LiveReporter:
             self._state.apply(event, self._now())
 
     def stopping(self, words: str) -> None:
-        """Show that the daemon is stopping, and what that means."""
+        """Show ``words`` in the last line. They describe what the daemon still does before it stops."""
         with self._lock:
             self._state.stopping = words
 

@@ -47,9 +47,10 @@ class LiveState:
     """The content of the live view.
 
     Attributes:
-        facts: network, preset, filters, rounds, automatic, convention, device and precision, by these names.
+        facts: the daemon's settings in words, by name: network, program, preset, filters, rounds, automatic,
+            convention, device and precision.
         events: (Unix time, style, text) of the last events, the oldest first.
-        stopping: the message about a requested stop, empty before.
+        stopping: the message about a requested stop; empty if no stop was requested.
     """
 
     facts: Mapping[str, str]

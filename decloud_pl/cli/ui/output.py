@@ -22,7 +22,7 @@ _BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on stdout, with characters that could control a terminal as JSON escapes."""
+    """Print one JSON document on stdout. Characters that could control a terminal are printed as JSON escapes."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     print(_UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
@@ -41,7 +41,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexi
     Args:
         headings: the column headings; ``>`` at the beginning aligns a column to the right.
         rows: the cells.
-        flexible: the column that is wrapped if the table is too wide.
+        flexible: the index of the column whose cells are wrapped if the table is too wide.
     """
     rows = [[legible(cell) for cell in row] for row in rows]
     titles = [heading.removeprefix(">") for heading in headings]
@@ -61,7 +61,7 @@ def width() -> int:
 
 
 def coloured() -> bool:
-    """Whether stdout is a terminal with colours and the user has not disabled them."""
+    """Return whether stdout is a terminal with colours, and the user has not disabled them."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

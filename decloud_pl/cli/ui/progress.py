@@ -35,7 +35,10 @@ def transfer(title: str, *, monotonic: Callable[[], float] = time.monotonic) -> 
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Yield a function that prints each step, on a terminal in one line with the elapsed time."""
+    """Yield a function that prints each step.
+
+    On a terminal, each step replaces the previous step, and the elapsed time is shown beside it.
+    """
     if not sys.stderr.isatty():
         yield _say
         return

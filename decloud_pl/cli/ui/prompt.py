@@ -47,7 +47,7 @@ def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T
     Args:
         question: as for `ask`.
         check: as for `ask`.
-        keep: returns the value for an empty answer; None if an answer is required.
+        keep: called after an empty answer, to return the value to keep. None means that an answer is required.
     """
     while True:
         answer = ask_secret(question).strip()
@@ -60,7 +60,7 @@ def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T
 
 
 def ask_secret(question: str) -> str:
-    """Read a secret without showing it, or the first line from a pipe."""
+    """Ask for a secret without showing it. If standard input is not a terminal, read one line from it instead."""
     if sys.stdin.isatty():
         return click.prompt(question, default="", show_default=False, hide_input=True, err=True)
     return sys.stdin.readline()
@@ -105,6 +105,6 @@ def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> s
 
 
 def named(answer: str, names: Sequence[str]) -> str:
-    """Return the name with this number, counted from 1; any other answer is returned unchanged."""
+    """Return the name whose number, counted from 1, is the answer. Return any other answer unchanged."""
     index = int(answer) - 1 if answer.isdecimal() else -1
     return names[index] if 0 <= index < len(names) else answer

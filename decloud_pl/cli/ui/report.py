@@ -81,7 +81,7 @@ class TerminalReporter:
             self._change(event)
 
     def stopping(self, words: str) -> None:
-        """Print that the daemon is stopping, and what that means."""
+        """Print ``words``, which describe what the daemon still does before it stops."""
         self.say(words)
 
     def say(self, text: str, style: str | None = None) -> None:
@@ -118,7 +118,7 @@ class TerminalReporter:
         self.progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
 
     def _say_epoch(self, event: Training) -> None:
-        """Print an epoch's loss and accuracy in a log, at most once per `_EPOCH_SECONDS`."""
+        """With ``stamps``, print an epoch's loss and accuracy, for each round at most once per `_EPOCH_SECONDS`."""
         fit, now = self._epochs.get(event.round_id), self._now()
         if not self._stamps or fit is None or now < self._epoch_said.get(event.round_id, -inf) + _EPOCH_SECONDS:
             return

@@ -13,7 +13,8 @@ from decloud_pl.errors import PASSING, DecloudError, UsageError
 def prepare_streams() -> None:
     """Redirect closed streams to /dev/null, and print ``?`` for characters that the encoding lacks.
 
-    Otherwise an ellipsis could stop the daemon, or its output could go to a file that reuses a closed descriptor.
+    Otherwise a character such as ``…`` could stop the daemon. Output could also go to a file that is opened later and
+    gets the descriptor of a closed stream.
     """
     # This comes first, before an opened file gets descriptor 1 or 2.
     if sys.stdout is None:
@@ -39,7 +40,7 @@ def with_advice(error: DecloudError) -> str:
 
 
 def cannot_be_written(error: OSError) -> UsageError:
-    """Return the error for failed output. Buffered output is dropped, because Python would write it again at exit."""
+    """Return the error for output that cannot be written. Drop the output, or Python would write it at exit."""
     sys.stdout = _nowhere(1)
     what = error.filename or "The output"
     return UsageError(f"{what} cannot be written: {error.strerror}.", fix="Free disk space or use another disk.")

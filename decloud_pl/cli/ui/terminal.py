@@ -1,4 +1,4 @@
-"""The console for all output to users."""
+"""The rich console that prints live views, progress bars and the daemon's events."""
 
 from __future__ import annotations
 

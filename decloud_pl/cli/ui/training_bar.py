@@ -24,7 +24,7 @@ _STAGES = {
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress in a temporary bar, or does nothing without a terminal."""
+    """Yield a function that shows progress in a temporary bar. Without a terminal, the function has no effect."""
     console = make_console()
     if not console.is_terminal:
         yield lambda _: None

@@ -17,7 +17,7 @@ def config_dir(package: Path = _PACKAGE) -> Path:
         package: the folder of the installed package.
 
     Raises:
-        ConfigError: neither place has a ``config.yaml``.
+        ConfigError: neither ``package`` nor its parent folder has a ``conf/config.yaml``.
     """
     # The wheel's copy comes first, because `site-packages/conf` may belong to another package.
     for folder in (package / "conf", package.parent / "conf"):
@@ -30,10 +30,10 @@ def config_dir(package: Path = _PACKAGE) -> Path:
 
 
 def conf_folders(home: Path | None) -> tuple[Path, ...]:
-    """Return the folders with group choices: the built-in one, then the user's own in a home folder.
+    """Return the folders of configuration groups: the built-in one, then ``conf`` in the home folder if it exists.
 
     Raises:
-        ConfigError: as `config_dir`.
+        ConfigError: the built-in folder is missing, see `config_dir`.
     """
     own = None if home is None else home / USER_CONF
     return (config_dir(), *([own.resolve()] if own is not None and own.is_dir() else []))

@@ -19,7 +19,9 @@ _SEVERAL = "callbacks"  # the group that can have several choices at once
 
 
 def from_text(setting: Setting, text: str, where: str) -> Value:
-    """Parse a value that a user typed. Lists are comma-separated, tables ``from:to`` pairs; both can also be JSON.
+    """Parse a value that a user typed.
+
+    A list is a comma-separated text, and a table is a comma-separated text of ``from:to`` pairs. Both can also be JSON.
 
     ``where`` names the value in the error message, for example ``--set epochs``.
 
@@ -36,7 +38,7 @@ def from_text(setting: Setting, text: str, where: str) -> Value:
 
 
 def from_json(setting: Setting, value: Any, where: str) -> Value:
-    """Check the type of a JSON value.
+    """Return a JSON value after checking that its type fits the setting. An amount becomes text.
 
     Raises:
         ConfigError: the value does not fit the setting.
@@ -47,7 +49,7 @@ def from_json(setting: Setting, value: Any, where: str) -> Value:
 
 
 def wrong(setting: Setting, value: object, where: str) -> ConfigError:
-    """Return the error for a value that does not fit its setting; a secret's value is left out."""
+    """Return the error for a value that does not fit its setting. The message leaves out the value of a secret."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     got = f" (got {text if len(text) <= 60 else f'{text[:57]}…'})" if setting.kind != "secret" else ""
     return ConfigError(f"{where} must be {KINDS[setting.kind][0]}{got}.")
@@ -68,7 +70,7 @@ def hydra_text(value: object) -> str:
 
 
 def literal(value: Any) -> Any:
-    """Escape ``${`` in the texts of a value, so that Hydra does not read an interpolation."""
+    """Escape ``${`` in each text of a value, so that Hydra does not read it as an interpolation."""
     # A backslash is an escape character only before an interpolation.
     return each_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text))
 

@@ -58,7 +58,7 @@ class WalletRounds:
         self._chain = ChainClient(make_rpc(self.settings.network), cast(Dialect, self._dialect))
 
     async def open(self) -> None:
-        """Connect to the network and check that the journal is free.
+        """Connect to the network, and check that no other process uses the journal.
 
         Raises:
             ChainError: no endpoint answers, or the address is not a Solana endpoint.
@@ -75,7 +75,7 @@ class WalletRounds:
         self._follow_revision()
 
     def _follow_revision(self) -> None:
-        """Use the revision that the steps stored in the journal, because its fee determines the lamports of a share."""
+        """Use the revision that an earlier step stored in the journal. A reward depends on the revision's fee."""
         if self.settings.network.dialect != AUTO:
             return
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
@@ -95,7 +95,7 @@ class WalletRounds:
             await self._chain.rpc.request_airdrop(self.wallet.address, _FIRST_LAMPORTS)
 
     def folder(self, round_id: int) -> Path:
-        """Return the folder of a round's files, which exists until the round is over."""
+        """Return the folder of a round's files. The daemon deletes this folder when the round is over."""
         return self.settings.home_path / "rounds" / self.owner.folder / str(round_id)
 
     async def round(self, round_id: int) -> Round:
@@ -110,7 +110,7 @@ class WalletRounds:
         return found
 
     async def convention(self, round_id: int) -> Choice:
-        """Return the convention that is assumed for the round's validator.
+        """Return the convention to assume for the round's validator.
 
         Raises:
             RoundError: the round does not exist.
@@ -125,7 +125,7 @@ class WalletRounds:
             return conventions.of(validator)
 
     async def next_round(self, dataset: str | None, *, seconds: float) -> int:
-        """Wait for the next round to train for; return its number.
+        """Wait for the next round to train for, and return the round's number.
 
         Joined rounds without an update from this wallet come first, then rounds that accept trainers.
 
@@ -165,10 +165,10 @@ class WalletRounds:
             is_open, count = await chain.open_rounds_again(is_open, count)
 
     async def join(self, round_id: int) -> None:
-        """Join a round for a training outside the daemon, unless this wallet has already joined it.
+        """Join a round that is trained outside the daemon. Return at once if this wallet has already joined it.
 
         Raises:
-            RoundError: the round does not exist, accepts no more trainers, or the step failed.
+            RoundError: the round does not exist, accepts no more trainers, or the join failed.
         """
         submission = await self._chain.submission(round_id, self.wallet.address)
         if not already_done("join", round_id, await self.round(round_id), submission):
@@ -178,7 +178,8 @@ class WalletRounds:
         """Train as the daemon does, with these settings, then pin and submit the update.
 
         Raises:
-            RoundError: see `manual.take`.
+            RoundError: this wallet has not joined, the round accepts no updates, another program submitted the update,
+                or the update was withheld or could not be trained.
         """
         if not already_done("train", round_id, *await self._joined(round_id)):
             return await self._take("train", round_id, settings)
@@ -190,7 +191,7 @@ class WalletRounds:
         return record
 
     async def publish(self, round_id: int, update: Update) -> str:
-        """Pin an update, verify that it is available and submit it; return its CID on chain.
+        """Pin an update, verify that it is available and submit it. Return the CID that the chain has stored.
 
         Raises:
             RoundError: this wallet has not joined or has submitted another update, or the round accepts no updates.
@@ -209,7 +210,7 @@ class WalletRounds:
         return submission.gradient_cid
 
     async def claim(self, round_id: int, *, seconds: float | None) -> tuple[int, int]:
-        """Wait for the scores and claim the reward. An update on disk that is not submitted yet is submitted first.
+        """Wait for the scores and claim the reward. If the update on disk is not submitted yet, submit it first.
 
         Args:
             round_id: the round.
@@ -219,7 +220,7 @@ class WalletRounds:
             The share of the trainers' pool in basis points, and its lamports.
 
         Raises:
-            RoundError: no update was submitted, the round has no reward, or the time has passed.
+            RoundError: no update was submitted, this wallet gets no reward, or the scores took longer than ``seconds``.
         """
         round_, submission = await self._joined(round_id)
         if not submission.submitted and round_.status not in TAKES_NO_UPDATES:
@@ -300,6 +301,6 @@ class WalletRounds:
 
 
 def _takes_updates(round_: Round, now: int) -> bool:
-    """Return whether a round that this wallet has joined can still accept its update."""
+    """Return whether a round that this wallet has joined can still accept an update of the wallet."""
     is_training = round_.status is RoundStatus.TRAINING and now <= round_.submit_deadline
     return is_training or round_.status is RoundStatus.WAITING_TRAINERS

@@ -65,7 +65,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
     Args:
         settings: validated settings.
         deposit: the rent-exempt lamports of a submission account; None uses the estimate of the program's revision.
-        stop_after: the number of rounds after which the daemon stops.
+        stop_after: the daemon stops after this number of rounds has ended; None for no limit.
 
     Raises:
         ConfigError: a custom criterion cannot be built.
@@ -124,17 +124,18 @@ async def assemble(
     wait_for_endpoint: bool = False,
     trained_elsewhere: bool = False,
 ) -> AsyncIterator[Daemon]:
-    """Build a daemon that is ready to run. The context holds the journal's lock.
+    """Build a daemon that is ready to run. The journal stays locked until the context is closed.
 
     Args:
         settings: validated settings.
         wallet: signs the transactions.
-        reporter: receives the events, as do the activity file, reports, notifications and metrics.
-        stop_after: the number of rounds after which the daemon stops.
-        preset: the preset's name for the views.
-        wait_for_endpoint: wait for an unreachable endpoint until the task is cancelled or the daemon stopped.
-        trained_elsewhere: rounds are joined for a training outside the daemon, so an unknown or missing data set does
-            not prevent a join.
+        reporter: receives every event. The activity file, the reports, the notifications and the metrics get it, too.
+        stop_after: the daemon stops after this number of rounds has ended; None for no limit.
+        preset: the name of the preset, which the views show.
+        wait_for_endpoint: whether to wait for an unreachable endpoint until the task is cancelled or the daemon is
+            stopped.
+        trained_elsewhere: whether the rounds are trained outside the daemon. If so, a round is joined without an
+            inspection of its base model, and even if its data set is unknown or missing.
 
     Raises:
         ConfigError: a setting cannot be used, or the endpoints belong to different networks.
@@ -262,7 +263,7 @@ async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterat
 
 
 class Explanation(NamedTuple):
-    """What the daemon would do with a round, and what it found out about it; ``audit`` is None without an audit."""
+    """The daemon's checks of a round, the assumed convention, and the audit. ``audit`` is None without an audit."""
 
     checks: tuple[Check, ...]
     choice: Choice
@@ -278,9 +279,9 @@ async def explain_round(
 
     Args:
         settings: the daemon's settings.
-        address: the wallet's address, or None without a wallet.
+        address: the wallet's address; None if there is no wallet.
         round_id: the round.
-        why_none: why there is no wallet.
+        why_none: why ``address`` is None, for the details of the check ``balance``.
 
     Raises:
         ChainError: no endpoint answers.
@@ -339,7 +340,7 @@ async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lam
 
 
 async def run_until_cancelled(daemon: Daemon) -> bool:
-    """Run a daemon in any thread. A cancellation stops it cleanly, as a signal would.
+    """Run a daemon, in any thread. Cancelling this coroutine stops the daemon cleanly, as a signal would.
 
     Returns:
         Always False: no signal stopped the daemon.

@@ -25,7 +25,7 @@ def make_auditor(
         settings: validated settings.
         chain: the network.
         reader: downloads files by CID.
-        journal: has what was found out about validators.
+        journal: contains the conventions that earlier rounds of the validators showed.
         network: the chain's genesis hash.
         max_bytes: the limit of one download.
     """
@@ -44,7 +44,7 @@ def make_auditor(
 def make_audits(
     settings: Settings, auditor: Auditor, journal: Journal, reporter: Reporter, turn: asyncio.Lock
 ) -> Audits | None:
-    """Return the background audits for these settings, or None if they are off."""
+    """Return the background audits for these settings, or None if audits are off."""
     if settings.audit == "off":
         return None
     scope: Scope = "all" if settings.audit == "all" else "own"

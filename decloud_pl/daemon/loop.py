@@ -81,7 +81,7 @@ class Daemon:
 
     @property
     def ended(self) -> list[RoundRecord]:
-        """The rounds that ended in this run, in order."""
+        """The rounds that ended in this run, in the order in which they ended."""
         return list(self.driver.ended)
 
     def stop(self) -> None:
@@ -100,7 +100,7 @@ class Daemon:
         return said_at_once(self.driver.training, finishing, self._policy.stop_seconds)
 
     def open_rounds(self, round_id: int | None = None) -> list[OpenRound]:
-        """Return the rounds that are not over; with ``round_id`` only that round."""
+        """Return the rounds that are not over. If ``round_id`` is given, return only that round."""
         steps, driver = self._steps, self.driver
         return [
             OpenRound(
@@ -113,11 +113,11 @@ class Daemon:
         ]
 
     def train_anew(self, round_id: int) -> None:
-        """Remove a withheld update, so that the round trains again. Any other update stays."""
+        """Remove the round's update if it is withheld, so that the round is trained again."""
         self._steps.drop_withheld(round_id)
 
     def hand_in(self, round_id: int, update: Update) -> None:
-        """Use an update that was trained elsewhere for a round; see `Steps.hand_in`."""
+        """Use ``update``, which was trained outside the daemon, for a round; see `Steps.hand_in`."""
         self._steps.hand_in(round_id, update)
 
     async def run(self) -> None:
@@ -143,7 +143,10 @@ class Daemon:
             raise self._failure
 
     async def _begin(self) -> None:
-        """Connect to the chain. If the endpoint is unreachable, wait as the policy says."""
+        """Connect to the chain and queue its rounds.
+
+        If no endpoint answers, retry a few times, or without end if the policy waits for the endpoint.
+        """
         steps = self._steps
 
         async def look() -> None:
@@ -176,9 +179,9 @@ class Daemon:
                 task.add_done_callback(partial(self._done, round_id))
 
     async def _drain(self) -> None:
-        """Cancel the tasks that may end at once, and let the others finish within the policy's limit.
+        """Cancel the tasks that may end at once, and let the other tasks finish within the policy's ``stop_seconds``.
 
-        Updates that wait for their late submission are submitted: nothing would submit them after the stop.
+        Submit the updates that wait for their late submission, because the daemon cannot submit them after the stop.
         """
         for timer in self._timers.values():
             timer.cancel()
@@ -197,7 +200,7 @@ class Daemon:
         await cancel_all(everything, again_after=_CANCEL_TRAINING_AGAIN)
 
     def _ready(self) -> list[int]:
-        """Return the rounds to submit at a stop. A journal that cannot be read must not prevent the stop."""
+        """Return the rounds whose updates a stop must submit. The list is empty if the journal cannot be read."""
         with contextlib.suppress(JournalError):
             return self.driver.ready()
         return []
@@ -225,18 +228,18 @@ class Daemon:
             self.stop()
 
     def _ask(self, round_id: int) -> None:
-        """Request the background work on a completed round."""
+        """Queue a completed round for the background work."""
         for work in self._background:
             work.ask(round_id)
 
     def _give_up_on_failure(self, task: asyncio.Task[Any]) -> None:
-        """Stop the daemon if a task failed: the journal is not writable, or the program has an internal error."""
+        """Stop the daemon if a task failed. The cause is a journal that is not writable, or an internal error."""
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self.stop()
 
     def _mark(self, round_ids: Iterable[int]) -> None:
-        """Queue rounds for their next turn."""
+        """Queue rounds for their next step. Ignore rounds that the policy excludes."""
         for round_id in round_ids:
             if self._policy.only_round in (None, round_id):
                 self._due[round_id] = None
@@ -291,7 +294,7 @@ class Daemon:
             await self.driver.sightings.look_at_splits(self._steps.chain)
 
     async def _follow_upgrades(self) -> None:
-        """Detect the revision every hour: an upgrade that changes only the convention makes no instruction fail."""
+        """Detect the revision every hour. After an upgrade that changes only the convention, no instruction fails."""
         revisions = self._steps.revisions
         while revisions is not None:
             await asyncio.sleep(self._policy.reconcile_interval)
@@ -318,7 +321,7 @@ class Daemon:
                 self._steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
 
     def _is_news(self, trouble: str) -> bool:
-        """Return whether to report a failure: once, and again if it has not occurred for `_NEWS_AGAIN` seconds."""
+        """Return whether to report a failure: the first time, and again after `_NEWS_AGAIN` seconds without it."""
         now, kind = self._steps.monotonic(), _DIGITS.sub("", trouble)
         self._told = {known: at for known, at in self._told.items() if now - at < _NEWS_AGAIN}
         is_news = kind not in self._told
@@ -327,7 +330,7 @@ class Daemon:
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Call a function in the loop from any thread. Do nothing if the loop is closed."""
+    """Schedule a function in the event loop from any thread. Ignore the call if the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call)
 
@@ -335,7 +338,8 @@ def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]], *, again_after: float) -> None:
     """Cancel tasks repeatedly until they have ended.
 
-    One cancellation is not enough: before Python 3.12, `asyncio.wait_for` loses one that coincides with a result.
+    One cancellation is not enough: before Python 3.12, `asyncio.wait_for` drops a cancellation that arrives together
+    with the result.
     """
     pending = set(tasks)
     while pending:

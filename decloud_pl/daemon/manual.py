@@ -78,7 +78,7 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
 
 
 async def claimable(chain: ChainClient, trainer: Pubkey) -> list[int]:
-    """Return the rounds with an unclaimed reward of a trainer."""
+    """Return the rounds whose reward a trainer can still claim."""
     shares = [
         submission.round_id
         for submission in await chain.submissions_of(trainer)
@@ -102,18 +102,19 @@ async def take(
     """Take one step of a round. If the chain does not allow the step yet, wait.
 
     Args:
-        step: ``join`` only joins; ``train`` waits for the training to start, trains, pins and submits, or with
-            ``update.force`` publishes a withheld update; ``claim`` claims.
+        step: ``join`` only joins. ``train`` waits for the training to start, trains, pins and submits. With the
+            setting ``update.force``, ``train`` publishes an update that was withheld earlier. ``claim`` claims the
+            reward.
         round_id: the round. The user chose it, so the settings' data sets, rewards and ``submit.when`` do not apply.
         settings: the network, the home folder and the training.
         wallet: signs the transactions.
         reporter: receives the events.
-        update: the update to pin and submit in the step ``train`` instead of a training.
+        update: the step ``train`` pins and submits this update instead of training; None to train.
         trained_elsewhere: see `assemble`.
-        run: runs the daemon until it stops; returns whether the user interrupted it.
+        run: runs the daemon until it stops; returns whether the user interrupted the daemon.
 
     Returns:
-        The round's row in the journal, or None if the user interrupted.
+        The round's row in the journal, or None if the user interrupted the daemon.
 
     Raises:
         RoundError: the step is not possible, or it failed permanently.

@@ -20,7 +20,7 @@ from decloud_pl.redact import redact_tree
 class RunningNetwork(Protocol):
     """A running local network, for example a `LocalNetwork`.
 
-    ``convention`` is its validator's convention; ``dialect`` is the name of its program's revision.
+    ``convention`` is the convention of the network's validator. ``dialect`` is the name of its program's revision.
     """
 
     dialect: str
@@ -37,7 +37,7 @@ def settings_composer(
     """Return a function that maps overrides to a session's settings.
 
     Raises:
-        UsageError: ``network`` is not a network.
+        UsageError: ``network`` is neither a running network, nor settings, nor the name of a network.
     """
     if isinstance(network, str):
         first = [f"network={network}", *([] if home is None else [f"home={hydra_text(str(home))}"])]
@@ -85,7 +85,7 @@ def local_overrides(addresses: NetworkAddresses, home: Path) -> list[str]:
 
 
 def facts(settings: Settings, preset: str) -> dict[str, str]:
-    """Return the settings for the header of every view, by name."""
+    """Return the settings that the views show at the top, by name."""
     wanted, rewards = ", ".join(settings.datasets) or "any data set", settings.rewards
     limits = [f"from {format_sol(rewards.min_lamports)}"] if rewards.min_lamports else []
     limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
@@ -126,7 +126,7 @@ def _epochs(settings: Settings) -> str:
 
 
 def public_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings for a report: without secrets, and without the paths of URLs, which may be API keys."""
+    """Return the settings for a report, without secrets and without the paths of URLs, which may contain API keys."""
     values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
     found = {
         name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

@@ -36,8 +36,8 @@ async def answered(
     Args:
         ask: queries the chain.
         reporter: receives each failure and the wait after it.
-        waits: seconds between the attempts; after the last one the failure is final.
-        stopping: ends the wait.
+        waits: seconds between the attempts; after the last attempt, the failure is raised.
+        stopping: ends the wait when it is set.
 
     Raises:
         RpcUnavailable: the failure of the last attempt. Other errors, such as a wrong network, are raised at once.
@@ -61,7 +61,11 @@ async def answered(
 
 
 async def _unless_stopped(ask: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
-    """Return the result of ``ask``. A stop request ends the wait, because a silent endpoint must not delay a stop."""
+    """Return the result of ``ask``. Stop waiting if ``stopping`` is set: a silent endpoint must not delay a stop.
+
+    Raises:
+        StoppedWaiting: ``stopping`` was set before ``ask`` ended.
+    """
     asking, stopped = asyncio.ensure_future(ask()), asyncio.ensure_future(stopping.wait())
     try:
         await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Describe what a stop of the daemon means for open rounds: when the user requests it, and when it is complete."""
+"""Describe what a stop of the daemon does to open rounds, and which rounds are still open after it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class OpenRound:
     """A round that is not over.
 
     Attributes:
-        record: its row in the journal.
-        deadline: the deadline of its current step in Unix seconds of this machine; None if it is not known.
-        has_checkpoint: whether its training can resume from a checkpoint.
+        record: the round's row in the journal.
+        deadline: the deadline of the round's current step in Unix seconds of this machine; None if unknown.
+        has_checkpoint: whether the round's training can resume from a checkpoint.
     """
 
     record: RoundRecord
@@ -31,7 +31,7 @@ def said_at_once(training: Collection[int], finishing: Collection[int], seconds:
     """Describe what the first Ctrl-C does.
 
     Args:
-        training: the rounds whose training runs.
+        training: the rounds that are being trained.
         finishing: the rounds in a step that the daemon finishes first.
         seconds: the most seconds that finishing may take.
     """

@@ -35,7 +35,7 @@ _ICON = (
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the command."""
+    """A server that installs no signal handlers, because the command handles the signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -43,12 +43,12 @@ class _Server(uvicorn.Server):
 
 
 def application(home: Path, token: str, *, views: Views | None = None) -> ASGIApp:
-    """Return the dashboard behind its guard. A process can have only one, because NiceGUI has one state per process.
+    """Return the dashboard behind its `Guard`. Call this only once per process, because NiceGUI has global state.
 
     Args:
         home: the daemon's folder.
         token: the token that a browser must send.
-        views: the data of the pages; by default read from ``home``.
+        views: the source of the pages' data; by default the files in ``home``.
     """
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_metrics(outer, home)
@@ -73,7 +73,7 @@ def application(home: Path, token: str, *, views: Views | None = None) -> ASGIAp
 
 @asynccontextmanager
 async def serve(home: Path, token: str, *, port: int) -> AsyncIterator[str]:
-    """Serve the dashboard while the context is open, and yield its address with the token.
+    """Serve the dashboard while the context is open, and yield its URL, which contains the token.
 
     Raises:
         UsageError: the port is in use, or the dashboard does not start.

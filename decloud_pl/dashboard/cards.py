@@ -1,4 +1,4 @@
-"""The figures at the top of a page. A new figure is a line here and, for a new value, a field in `views`."""
+"""The figures at the top of a page. To add a figure, add a card here and, for a new value, a field in `views`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decloud_pl.dashboard.views import OneRound, Overview
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A figure with its name and details. ``links`` maps the text of each link to the state whose rounds it lists."""
+    """A figure with its name and details. ``links`` maps a link's text to the state of the rounds that it lists."""
 
     name: str
     value: str
@@ -67,7 +67,7 @@ def round_cards(now: OneRound) -> list[Card]:
 
 
 class Cards:
-    """Draws the cards once and then updates their changes."""
+    """Draws the cards once, and then updates only the cards that have changed."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame

@@ -21,7 +21,7 @@ _LEGEND = {"top": 0, "icon": "circle", "itemWidth": 10, "itemHeight": 10, "textS
 
 
 class Chart:
-    """A chart with a description for screen readers. It is sent again only if its data has changed.
+    """A chart with a description for screen readers. The browser gets it again only if its data has changed.
 
     Args:
         kind: the name of the chart in the page.
@@ -128,7 +128,7 @@ def _options() -> dict[str, Any]:
 
 
 def _axis(kind: str) -> dict[str, Any]:
-    """An axis in greys that are readable on light and dark backgrounds, because a chart does not see the mode."""
+    """Return an axis in greys that are readable in light and dark mode, because charts do not follow the mode."""
     return {
         "type": kind,
         "axisLabel": {"color": _QUIET},

@@ -1,4 +1,4 @@
-"""The choices of a user on a page: form fields, and the query parameters of the address that store them."""
+"""Form fields for the user's choices on a page, and the query parameters of the URL that store these choices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text_field(label: str, value: str, changed: Callable[[], object]) -> ui.inpu
 
 
 def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorting:
-    """Return the sort order and the page number that an address contains."""
+    """Return the sort order and the page number in a request's URL. By default, sort by the column ``usual``."""
     query = request.query_params
     order = query.get("sort", usual)
     known = any(column.name == order and column.sortable for column in columns)
@@ -35,7 +35,7 @@ def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorti
 
 
 def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
-    """Return the query parameters for a sort order and a page number, without the default values."""
+    """Return the query parameters for a sort order and a page number. Default values are empty text."""
     return {
         "sort": sorting.order if sorting.order != usual else "",
         "order": "" if sorting.descending else "up",
@@ -44,12 +44,12 @@ def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
 
 
 def integer(text: str | None) -> int | None:
-    """Return the whole number in a form field, or None if the text is not one or is too large for the journal."""
+    """Return the whole number in a form field; None if the text is not a whole number, or has over 18 digits."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def time_of(text: str | None) -> float | None:
-    """Return the Unix seconds in an address, or None for other text."""
+    """Parse Unix seconds in a query parameter. Return None for any other text."""
     try:
         return float(text) if text else None
     except ValueError:

@@ -20,7 +20,7 @@ def percent(share: float | None) -> str:
 
 
 def points(gain: float | None) -> str:
-    """Format a difference of shares in percentage points, with its sign."""
+    """Format a difference of two shares in percentage points, with its sign."""
     return _NOTHING if gain is None else f"{gain * 100:+.1f}"
 
 
@@ -58,14 +58,14 @@ def size(count: float | None) -> str:
 
 
 def short(text: str | None) -> str:
-    """Shorten an address to its two ends."""
+    """Shorten an address to its first and last six characters."""
     if not text:
         return _NOTHING
     return text if len(text) <= 13 else f"{text[:6]}…{text[-6:]}"
 
 
 def shares(record: TrackRecord) -> str:
-    """Format how often a validator gave fair, equal and unfair shares."""
+    """Format how many rounds of a validator had fair, equal and unfair shares."""
     counts = (("fair", record.fair), ("equal", record.equal), ("unfair", record.unfair))
     return ", ".join(f"{count} {name}" for name, count in counts if count) or _NOTHING
 

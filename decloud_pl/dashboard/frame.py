@@ -1,4 +1,4 @@
-"""The frame of all pages: the header with links, the choice of wallet and colours, and the updates of the content."""
+"""The frame of all pages: links, the choice of wallet and colours, and the periodic updates of the content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ State = TypeVar("State")
 
 @dataclass(slots=True)
 class Preferences:
-    """The choices of the user for all pages, until the dashboard ends; ``dark`` is None for the system's colours."""
+    """The user's choices for all pages, kept until the dashboard ends. ``dark`` is None for the system's colours."""
 
     dark: bool | None = None
 
@@ -44,7 +44,7 @@ class Frame:
         path: the path of this page.
         title: the heading.
         preferences: the choices of the user.
-        owner: the wallet in the address; empty for the latest.
+        owner: the folder of the wallet that the page's URL names; empty means the most recently used wallet.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Frame:
         self._banner: Text | None = None
 
     def link(self, path: str, **query: object) -> str:
-        """Return the address of a page for the same wallet, with the query parameters that are not empty."""
+        """Return the URL of a page for the same wallet. Leave out query parameters without a value."""
         pairs = {key: value for key, value in query.items() if value not in ("", None)}
         if self.owner:
             pairs["owner"] = self.owner
@@ -90,13 +90,13 @@ class Frame:
     async def follow(
         self, seconds: float, read: Callable[[], State], show: Callable[[State], None]
     ) -> Callable[[], Awaitable[None]]:
-        """Read and show the data, now and every ``seconds``.
+        """Read and show the data now, and again every ``seconds`` seconds.
 
         Returns:
             A function that reads and shows the data immediately.
 
         Raises:
-            JournalError: the first read of the journal failed. If a later one fails, the page shows the error and
+            JournalError: the first read of the journal failed. If a later read fails, the page shows the error and
                 keeps its content.
         """
         show(await asyncio.to_thread(read))

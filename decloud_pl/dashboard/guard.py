@@ -1,13 +1,13 @@
-"""Restricts the dashboard to browsers that have the token and reach it under a name of this machine.
+"""Admits only browsers that have the token and address the dashboard by a name of this machine.
 
 Any program on this machine can connect to a port on loopback, and any web page can make the browser send requests to
 it. So a request must name this machine as its host (against DNS rebinding), must not come from the origin of another
-page, and must contain the token. The guard checks this before every page, asset and WebSocket. NiceGUI's own socket
-would accept any origin.
+page, and must contain the token. The guard checks this before every page, asset and WebSocket; only `OPEN_PATHS` need
+no token. NiceGUI's own socket would accept any origin.
 
-This does not protect from programs of the same user, because they can read the token and the journal. NiceGUI's pages
-need inline scripts. So the content policy prevents a page from loading or sending anything elsewhere, but does not
-prevent a script inside the page itself.
+This does not protect against programs of the same user, because they can read the token and the journal. NiceGUI's
+pages need inline scripts. So the content security policy prevents a page from loading data from other hosts or sending
+data to them, but it does not block a script inside the page itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Guard:
             await self.app(scope, receive, _with_headers(send))
 
     def _check(self, scope: Scope) -> bool:
-        """Return whether the request has the token in its address, so that the browser gets a cookie.
+        """Check a request. Return True if its URL contains the token, so that the browser must get the cookie.
 
         Raises:
             Forbidden: the request is not allowed.
@@ -111,7 +111,7 @@ class Guard:
         return hmac.compare_digest(given.encode(errors="replace"), self._token.encode())
 
     def _welcome(self, scope: Scope) -> Response:
-        """Redirect the browser with a cookie, so that the token is not in the address bar and the history."""
+        """Set the cookie and redirect to the URL without the token, so that the browser's history does not keep it."""
         rest = urlencode([(key, value) for key, value in _query(scope) if key != "token"])
         path = "/" + scope["path"].lstrip("/")  # "//host/" would be another host
         response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
@@ -120,13 +120,13 @@ class Guard:
 
 
 def cookie_name(scope: Scope) -> str:
-    """Return a name with the port, because ports share cookies and two dashboards must not log each other out."""
+    """Return the cookie's name. It contains the port, because two dashboards must not overwrite each other's cookie."""
     server = scope.get("server")
     return f"{COOKIE}_{server[1]}" if server else COOKIE
 
 
 def sentence(status: int, title: str, text: str) -> HTMLResponse:
-    """Return a page with one message that loads nothing else."""
+    """Return a page that shows one message and loads no other files."""
     return HTMLResponse(
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

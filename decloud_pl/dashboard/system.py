@@ -15,7 +15,10 @@ _SAMPLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Shares in percent, sizes in bytes. ``daemon_memory`` includes child processes; None without a daemon."""
+    """Shares in percent, sizes in bytes. ``daemon_memory`` includes the daemon's child processes.
+
+    Without a daemon, ``daemon_memory`` is None.
+    """
 
     cpu_percent: float
     memory_percent: float
@@ -28,7 +31,7 @@ class Load:
 
 
 class LoadSampler:
-    """Measures at most once per second. The share of the CPU is that since the last measurement.
+    """Measures the load at most once per second. The CPU's share is the average since the previous measurement.
 
     Args:
         home: the folder whose disk is measured.
@@ -45,7 +48,7 @@ class LoadSampler:
         self._times = psutil.cpu_times()
 
     def sample(self, pid: int | None) -> Load:
-        """Return the load, measured less than a second ago."""
+        """Return the load, which was measured at most a second ago. ``pid`` is the daemon's process, if it runs."""
         with self._lock:
             now = self._monotonic()
             if self._last is None or now - self._at >= _SAMPLE_SECONDS:
@@ -81,7 +84,7 @@ def _load(home: Path, pid: int | None, cpu_percent: float) -> Load:
 
 
 def _family(pid: int | None) -> tuple[int | None, int]:
-    """Return the resident memory and the number of a process and its descendants."""
+    """Return the total resident memory of a process and its descendants, and how many processes they are."""
     if pid is None:
         return None, 0
     resident, count = 0, 0

@@ -1,7 +1,7 @@
 """Tables that the server sorts and divides into pages.
 
-NiceGUI's table draws cells and headings again after any change of the page, and the keyboard focus gets lost. Here
-every cell is an element, and the server sends only changes.
+NiceGUI's own table draws all cells and headings again after any change of the page, so the keyboard focus gets lost.
+In these tables, every cell is an element, and the server sends only the cells that change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Text(TextElement):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: the key of its cells, and its heading."""
+    """A column of a table. ``name`` is the key of its cells, and ``label`` is its heading."""
 
     name: str
     label: str
@@ -42,13 +42,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The text of a cell.
+    """The content of a cell.
 
     Attributes:
         text: the text.
         href: makes the text a link.
         state: makes the text the badge of a round's state.
-        share: the share from 0 to 1 of a progress bar before the text.
+        share: draws a progress bar before the text, filled to this share from 0 to 1.
         label: the description of the progress bar for screen readers.
     """
 
@@ -61,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells by the names of their columns. ``key`` is unique in the table."""
+    """A row of a table: its cells by the names of their columns. ``key`` is unique in the table."""
 
     key: object
     cells: Mapping[str, Cell]
@@ -69,14 +69,14 @@ class Row:
 
 @dataclass(slots=True)
 class Sorting:
-    """The sort order of a table and the number of the page that it shows."""
+    """The column and the direction that a table is sorted by, and the number of the page that the table shows."""
 
     order: str
     descending: bool = True
     page: int = 1
 
     def choose(self, name: str) -> None:
-        """Sort by a column, or reverse the order if it is already sorted by it."""
+        """Sort by a column, or reverse the order if that column is already chosen. Return to page 1."""
         self.descending = not self.descending if name == self.order else True
         self.order, self.page = name, 1
 
@@ -85,7 +85,7 @@ Changed = Callable[[], Awaitable[None]]
 
 
 class Table:
-    """A table that scrolls sideways. On a narrow screen, the rows of a wide table are lists.
+    """A table that scrolls sideways. On a narrow screen, the rows of a wide table become lists.
 
     Args:
         columns: the columns from left to right.
@@ -168,7 +168,7 @@ class Table:
 
 
 class PagedTable:
-    """A `Table` with the number of rows above it and the pages below it.
+    """A `Table` with the number of rows above it and a choice of the page below it.
 
     Args:
         columns: the columns from left to right.
@@ -218,7 +218,7 @@ class PagedTable:
 
 @dataclass(slots=True)
 class _Place:
-    """The element of a cell."""
+    """The HTML elements of a cell."""
 
     column: Column
     _cell: Cell | None = None
@@ -258,5 +258,5 @@ class _Place:
 
 
 def _shape(cell: Cell) -> tuple[bool, ...]:
-    """Return which elements a cell needs. Cells with the same result can share the elements."""
+    """Return which elements a cell needs. A new cell with the same result reuses the elements of the old cell."""
     return cell.href is None, cell.state is None, cell.share is None

@@ -57,7 +57,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header and the footer of every page: the wallets by the names of their folders, and the chosen one."""
+    """The data of every page's header and footer: the wallets' labels by folder, and the chosen wallet's folder."""
 
     home: str
     wallets: Mapping[str, str]
@@ -67,7 +67,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Pairs (optimizer step, loss) and (optimizer step, accuracy from 0 to 1) of a training; empty without one."""
+    """Pairs (optimizer step, loss) and (optimizer step, accuracy from 0 to 1) of a training; empty without data."""
 
     round_id: int | None
     loss: Points
@@ -76,7 +76,7 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """An active round with the last metrics of its training; ``seconds_left`` until the next deadline."""
+    """A round with the last metrics of its training, and the seconds until its next deadline."""
 
     entry: RoundRecord
     seconds_left: int | None
@@ -87,9 +87,10 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The overview. Amounts are in lamports.
+    """The data of the overview page. Amounts are in lamports.
 
-    ``silence`` is the seconds since the last contact with the chain, and ``earnings`` the sum of rewards over time.
+    ``silence`` is the number of seconds since the last contact with the chain. ``earnings`` is the sum of rewards over
+    time.
     """
 
     states: Mapping[State, int]
@@ -107,7 +108,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """One page of the matching rounds; ``count`` is the number on all pages."""
+    """One page of the matching rounds. ``count`` is the number of rounds on all pages."""
 
     entries: list[RoundRecord]
     count: int
@@ -124,7 +125,10 @@ class OneRound:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Entries, latest first. ``older`` is the time before which there are more entries, or None if there are none."""
+    """One page of log entries, latest first.
+
+    ``older`` is the time before which there are more entries; None if this page has the oldest entry.
+    """
 
     entries: list[LogEntry]
     older: float | None
@@ -132,7 +136,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Skips:
-    """The reasons with their frequency, and one page of skipped rounds; ``count`` is the number on all pages."""
+    """Each reason with its number of rounds, and a page of skipped rounds. ``count`` is their number on all pages."""
 
     reasons: list[tuple[str, int]]
     entries: list[LogEntry]
@@ -142,7 +146,7 @@ class Skips:
 
 @dataclass(frozen=True, slots=True)
 class TrackRecords:
-    """The validators and creators with the most rounds."""
+    """The track records of the validators and creators with the most rounds."""
 
     validators: list[TrackRecord]
     creators: list[TrackRecord]
@@ -151,8 +155,8 @@ class TrackRecords:
 class Views:
     """Reads the data of one home.
 
-    Every method raises `JournalError` if the journal cannot be read. ``owner`` is the folder of a wallet. If it is
-    empty or unknown, the wallet is the one with the latest change.
+    Every method raises `JournalError` if the journal cannot be read. ``owner`` is the name of a wallet's folder.
+    If it is empty or unknown, the methods use the wallet whose rounds changed last.
 
     Args:
         home: the daemon's folder.
@@ -197,7 +201,10 @@ class Views:
             )
 
     def rounds(self, owner: str, *, state: str, text: str, page: int, order: str, descending: bool) -> Rounds:
-        """Return the rounds of a state or a group that contain a text, sorted by a key of `ORDERS` or by id."""
+        """Return one page of the rounds in a state or group, with a text in their number, data set, reason or CIDs.
+
+        ``order`` is a key of `ORDERS`. For any other text, the rounds are sorted by number.
+        """
         states = GROUPS.get(state, (state,) if state else ())
         with self._open(owner) as (journal, _):
             count = journal.count(states=states, text=text)
@@ -234,7 +241,10 @@ class Views:
             return Log(entries[:PAGE_SIZE], entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None)
 
     def skipped(self, owner: str, *, text: str, page: int, order: str, descending: bool) -> Skips:
-        """Return skipped rounds, sorted by ``at``, ``round_id`` or ``text``. The daemon keeps about ten thousand."""
+        """Return one page of skipped rounds, sorted by ``at``, ``round_id`` or ``text``.
+
+        The daemon keeps about the latest 10,000 skipped rounds.
+        """
         with self._open(owner) as (journal, activity):
             entries = log(journal, activity, kinds=("skipped",), text=text, limit=_MOST_SKIPS)
             reasons = activity.skip_reasons()
@@ -246,7 +256,7 @@ class Views:
         return Skips(reasons, entries[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], len(entries), page)
 
     def track_records(self, owner: str) -> TrackRecords:
-        """Return the track records on the wallet's network, or on the latest network without a wallet."""
+        """Return the track records on the wallet's network. Without a wallet, use the network of the latest round."""
         with self._open(owner) as (journal, _):
             network = journal.owner
         path = self._home / JOURNAL_FILE
@@ -314,5 +324,5 @@ def _summed(claims: Sequence[tuple[float, int]]) -> Points:
 
 
 def _within(page: int, count: int) -> int:
-    """Return the page, or the nearest existing page."""
+    """Return ``page``, or the nearest page that exists if there are ``count`` rows."""
     return min(max(1, page), max(1, -(-count // PAGE_SIZE)))

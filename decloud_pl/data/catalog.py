@@ -29,7 +29,7 @@ def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
 
 
 def entry(name: str, directory: Path | None = None, own: Path | None = None) -> Entry:
-    """Return the entry of a name.
+    """Return the entry with this name.
 
     Raises:
         DatasetNotSupported: no entry has this name.
@@ -70,7 +70,7 @@ class Choice:
     Attributes:
         name: the data set's own name, after mappings.
         entry: the data set's declaration; None if only the user's files describe it.
-        root: the user's path; None for the data folder.
+        root: the path that the user set; None if the user set no path.
         ready: whether the files are on this machine. If not, they can be downloaded.
     """
 
@@ -81,13 +81,13 @@ class Choice:
 
     @property
     def is_published(self) -> bool:
-        """Whether the files have the published layout, so that the entry's own reader applies."""
+        """Whether the files have the published layout, so that the entry's own reader can read them."""
         if self.root is None:
             return True
         return self.entry is not None and self.entry.is_in(user_files.path_of(self.root))
 
     def node(self, data: DataFolder) -> dict[str, Any]:
-        """Return the node from which `decloud_pl.build` makes the `Source`."""
+        """Return the configuration node from which `decloud_pl.build` makes the `Source`."""
         if not self.is_published:
             classes = None if self.entry is None else self.entry.num_classes
             return {"_target_": user_files.TARGET, "name": self.name, "root": self.root, "num_classes": classes}
@@ -102,8 +102,9 @@ class Catalog:
 
     Attributes:
         data: where data sets are stored, unless the user sets a path.
-        mappings: the data set to train on, by the chain's name.
-        paths: the user's paths by data set. A path for the chain's own name takes precedence over a mapping.
+        mappings: the name of the data set to train on, by the chain's name of the round's data set.
+        paths: the path that the user set for a data set, by the data set's name. A path for the chain's
+            own name takes precedence over a mapping.
         own: the user's folder of configuration groups, with further data sets.
         directory: a folder of configuration groups; the default is the package's ``conf``.
         chain_names: the names that a round can have, in the chain's order.
@@ -117,7 +118,7 @@ class Catalog:
     chain_names: Sequence[str] = ()
 
     def names(self) -> list[str]:
-        """Return the entries' names, first those of the chain in its order, then the others alphabetically."""
+        """Return the entries' names: first those on the chain in its order, then all other names alphabetically."""
         order = {name: index for index, name in enumerate(self.chain_names)}
         return sorted(names(self.directory, self.own), key=lambda name: (order.get(name, len(order)), name))
 
@@ -129,7 +130,7 @@ class Catalog:
         """Return the data set to train on for a round.
 
         Args:
-            name: the round's data set, the chain's name in lower case.
+            name: the chain's name of the round's data set, in lower case.
 
         Raises:
             DatasetNotSupported: no entry, mapping or path exists for the name.

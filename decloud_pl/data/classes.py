@@ -21,13 +21,13 @@ def check_classes(name: str, path: Path, classes: Mapping[str, int], labels: set
     Args:
         name: the data set's name.
         path: the path of its files.
-        classes: label by class name; empty if the labels are numbers.
+        classes: the label of each class name; empty if the labels are numbers.
         labels: the labels found.
         num_classes: required number of classes; None for any number.
 
     Raises:
-        DatasetError: there is only one class, or a label is too high, or the labels are names and their number is not
-            ``num_classes``. If a name is missing, the other names would get wrong labels.
+        DatasetError: there is only one class, a label is too high, or the classes have names and there are not exactly
+            ``num_classes`` of them. If a name were missing, the names after it would get wrong labels.
     """
     if len(labels) == 1:
         only = next(iter(classes), str(min(labels)))
@@ -70,7 +70,7 @@ def log_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[i
 
 
 def spelled(classes: Mapping[str, int], most: int = _MOST_SHOWN) -> str:
-    """Format labels with their class names, such as ``0 = cat, 1 = dog``, at most ``most`` of them."""
+    """Format at most ``most`` labels with their class names, such as ``0 = cat, 1 = dog``."""
     shown = [f"{label} = {name}" for name, label in islice(classes.items(), most)]
     more = len(classes) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -19,7 +19,7 @@ class DataFolder:
 
     Attributes:
         folder: the folder. The default is ``data`` in the home folder.
-        mirror: base URL to download from instead: ``{mirror}/{data set}/{file}``.
+        mirror: base URL to download from instead of the published URLs: ``{mirror}/{data set}/{file}``.
         download: whether to download missing files.
     """
 
@@ -29,14 +29,14 @@ class DataFolder:
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any] | None) -> DataFolder:
-        """Create a data folder from plain values; None means the default folder."""
+        """Return the `DataFolder` that a configuration node describes. None means the defaults."""
         given = dict(node or {})
         home = os.environ.get("DECLOUD_HOME") or "~/.decloud-trainer"
         folder = Path(str(given.get("folder") or Path(home) / "data")).expanduser()
         return cls(folder, str(given.get("mirror") or ""), bool(given.get("download", True)))
 
     def to_node(self) -> dict[str, Any]:
-        """Return plain values for a configuration node."""
+        """Return the configuration node from which `from_node` makes an equal `DataFolder`."""
         return {"folder": str(self.folder), "mirror": self.mirror, "download": self.download}
 
 
@@ -47,7 +47,7 @@ class RemoteFile:
     Attributes:
         urls: download URLs, in order of preference.
         file: path below the data set's folder.
-        checksum: ``md5:…`` or ``sha256:…`` as published; empty if the server sends it with the file.
+        checksum: ``md5:…`` or ``sha256:…`` as published; empty if the server sends a checksum with the file.
         size: bytes, to show to people; 0 if unknown.
     """
 
@@ -67,10 +67,10 @@ class Entry:
         num_classes: number of labels.
         test_samples: number of samples in the test split; None if not declared.
         licence: the licence of the data.
-        size: the size in words, for people.
+        size: the size as text, for people.
         folder: the data set's folder below a data folder; empty if a dependency contains the data.
         files: required files, each possibly with ``.gz``; empty for tables, which are found by their names.
-        splits: the word in the file names of a split's tables, by ``train`` and ``test``.
+        splits: the word that the paths of a split's tables contain, by ``train`` and ``test``.
         elsewhere: glob patterns of other folders that may contain the files, such as those of a system package.
         downloads: files to download if the data set is nowhere on this machine.
         node: the whole declaration.
@@ -91,7 +91,7 @@ class Entry:
 
     @classmethod
     def from_node(cls, name: str, node: Mapping[str, Any], file: Path | None = None) -> Entry:
-        """Check and read a declaration. Errors mention ``file``.
+        """Check and read a declaration. Error messages name ``file``.
 
         Raises:
             ConfigError: a key is missing or wrong.
@@ -134,7 +134,7 @@ class Entry:
         return not self.folder
 
     def is_in(self, root: Path) -> bool:
-        """Return whether a user's path has every file in the published layout."""
+        """Return whether a user's path contains all files of the data set in the published layout."""
         return not self.is_embedded and any(self._is_complete(folder) for folder in (root / self.folder, root))
 
     def _is_complete(self, folder: Path) -> bool:
@@ -144,12 +144,15 @@ class Entry:
             return all(tables.find(folder, word) for word in self.splits.values())
         except OSError as error:
             raise DatasetError(
-                f"{folder}, a possible folder of the data set {self.name}, cannot be read: {error.strerror}.",
+                f"{folder}, where the data set {self.name} may be, cannot be read: {error.strerror}.",
                 fix=f"Give this user read access, or set paths.{self.name} to another folder.",
             ) from error
 
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
-        """Return the folder that has every file, or None without one. If ``root`` is given, search only there."""
+        """Return the folder that has every file, or None if no folder has. If ``root`` is given, search only there.
+
+        For a data set inside a dependency, return an empty path.
+        """
         if self.is_embedded:
             return Path()
         if root is not None:

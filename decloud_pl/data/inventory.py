@@ -20,18 +20,18 @@ class Item:
     """A data set of the inventory.
 
     Attributes:
-        name: the catalog's name, or the name of a path that the user set.
-        kind: ``image`` or ``text``; empty if only the files show it.
-        num_classes: number of classes; None if only the files show it.
+        name: the name in the catalog, or the name for which the user set a path.
+        kind: ``image`` or ``text``; empty if the catalog does not declare it.
+        num_classes: number of classes; None if the catalog does not declare it.
         licence: the licence of the data.
-        size: the size in words, for people.
+        size: the size as text, for people.
         on_disk: whether the files can be read now.
-        path: where the files are; None if they are missing, or in a dependency.
+        path: where the files are; None if the files are missing or inside a dependency.
         bytes_on_disk: size of the files.
         download_bytes: size of the download; 0 if unknown.
         problem: why the data set cannot be used; empty if it can.
-        rounds: the data sets of the chain whose rounds train on this one.
-        classes: label by class folder, for files in class folders; otherwise empty.
+        rounds: the chain's names of the data sets whose rounds are trained on this data set.
+        classes: the label of each class folder; empty if the files are not in class folders.
     """
 
     name: str

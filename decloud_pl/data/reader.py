@@ -17,8 +17,8 @@ class CatalogSource:
 
     Args:
         entry: the declaration of the data set, or its name in ``conf/dataset``.
-        root: the user's folder, with torchvision's layout below it or with the files themselves. With None, look in the
-            data folder and where system packages install data sets, and download missing files.
+        root: the user's folder, which contains the files directly or in torchvision's layout. If None, the files are
+            searched in the data folder and where system packages install data sets, and missing files are downloaded.
         data: configuration of the data folder, see `DataFolder.from_node`.
     """
 
@@ -54,7 +54,7 @@ class CatalogSource:
         """Return the folder of the files. Download missing files first.
 
         Raises:
-            DatasetNotFound: the files are missing, and cannot be downloaded or downloads are off.
+            DatasetNotFound: the files are missing and cannot be downloaded, for example because downloads are off.
         """
         found = self.entry.find(self._root, self._data)
         if found is None and self._root is None and self._data.download and self.entry.downloads:

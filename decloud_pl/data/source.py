@@ -79,7 +79,7 @@ class Source(Protocol):
 
 
 def hold_out(training: _S, split: SplitName) -> _S:
-    """Return the ``train`` or the ``held_out`` part of the training data, always the same.
+    """Return the ``train`` or the ``held_out`` part of the training data. Each call divides the data in the same way.
 
     Raises:
         DatasetError: there are too few samples for two parts.
@@ -95,7 +95,7 @@ def hold_out(training: _S, split: SplitName) -> _S:
 
 
 def part_of(everything: _S, split: SplitName) -> _S:
-    """Return one split of data that is not divided into splits. The test split is always the same fifth of each class.
+    """Divide data that has no splits, and return one split. The test split is always the same fifth of each class.
 
     Raises:
         DatasetError: there are too few samples for three parts.
@@ -121,10 +121,10 @@ def highest(labels: NDArray[np.int64]) -> int:
 
 
 def check_labels(split: _S, num_classes: int, name: str) -> _S:
-    """Return the split after checking that it has samples, and for each sample a label below ``num_classes``.
+    """Check that a split has samples, each with a label from 0 to ``num_classes`` - 1. Return the split.
 
     Raises:
-        DatasetError: the split is empty, the number of labels differs, or a label is out of range.
+        DatasetError: the split is empty, the numbers of samples and labels differ, or a label is out of range.
     """
     kind = "images" if isinstance(split, ImageSplit) else "texts"
     samples = len(split.images) if isinstance(split, ImageSplit) else len(split.texts)

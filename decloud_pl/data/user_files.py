@@ -33,7 +33,7 @@ class TextTableFiles:
 
     @property
     def classes(self) -> dict[str, int]:
-        """The label of each word that the files use as a label; empty if they use numbers."""
+        """The label of each class name; empty if the labels in the files are numbers."""
         return {word: label for label, word in enumerate(self._words)}
 
     def split(self, part: str) -> TextSplit:
@@ -45,7 +45,7 @@ class TextTableFiles:
 
     @cached_property
     def _words(self) -> list[str]:
-        """The words that label the training data; empty if the labels are numbers. A word's position is its number."""
+        """The words that label the training data; empty if the labels are numbers. A word's position is its label."""
         return self._table(self._training).words()
 
     def _table(self, part: str) -> tables.TextTable:
@@ -83,7 +83,7 @@ def check_exists(name: str, path: Path) -> None:
 
 
 def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
-    """Return which layout the files at a path have. Only file names are read, no data.
+    """Find out which layout the files at a path have. Read only the names of files and arrays, not their data.
 
     Args:
         name: the user's name for the data set.
@@ -109,7 +109,7 @@ def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
         raise DatasetError(
             f"{path} has no supported data set.",
             fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
-            "texts. For files in torchvision's layout, use the name of their data set.",
+            "texts. For files in torchvision's layout, set the path of their own data set, for example paths.cifar10.",
         )
     if isinstance(found, image_folder.ImageFolder):
         check_classes(name, path, found.classes, set(found.classes.values()), num_classes)
@@ -133,7 +133,7 @@ class UserFiles:
         name: the user's name for the data set.
         root: the path. After ``?`` it may have a table's columns, such as ``reviews.csv?text=review&label=stars``, or
             the number that stands for the first class, such as ``digits?first_label=1``.
-        num_classes: required number of labels; None counts those in the files.
+        num_classes: required number of classes; None to count the classes in the files.
     """
 
     def __init__(self, name: str, root: str, num_classes: int | None = None) -> None:
@@ -149,7 +149,7 @@ class UserFiles:
 
     @cached_property
     def num_classes(self) -> int:
-        """The declared number, or else the number of labels in the files."""
+        """The declared number of classes, or else the number of classes in the files."""
         if self._num_classes is not None:
             return self._num_classes
         return self._layout.count_classes() - (0 if self._is_folder else self._first_label or 0)
@@ -174,7 +174,7 @@ class UserFiles:
 
     @property
     def _is_folder(self) -> bool:
-        """Whether the labels already start at 0, because they come from the names of class folders."""
+        """Whether the files are in class folders. If so, the labels already start at 0."""
         return isinstance(self._layout, image_folder.ImageFolder)
 
     @property
@@ -182,7 +182,12 @@ class UserFiles:
         return _first_label(_split_query(self._root)[1])
 
     def _from_first(self, loaded: Any, *, is_training: bool) -> Any:
-        """Return the same samples with labels that start at 0."""
+        """Return the same samples with ``first_label`` subtracted from their labels.
+
+        Raises:
+            DatasetError: the path has a ``first_label`` but the labels are words, or it has no ``first_label`` but the
+                labels start above 0.
+        """
         first = self._first_label
         low = int(loaded.labels.min()) if len(loaded.labels) else 0
         if first is None and low > 0 and is_training:

@@ -1,1 +1,1 @@
-"""Find problems with this machine, its settings and the RPC endpoints."""
+"""Find problems with this machine, the trainer's settings and the RPC endpoints."""

@@ -14,7 +14,7 @@ RETRY_AFTER = 300.0
 
 
 class _Job:
-    """A download in a thread that ends with the process. The next download of the same data set resumes it."""
+    """A download in a thread. If the process ends first, the next download of the same data set resumes it."""
 
     def __init__(self, entry: Entry, data: DataFolder, on_end: Callable[[], object]) -> None:
         self.done_bytes = 0
@@ -45,7 +45,7 @@ class _Job:
 
 
 class BackgroundDownloads:
-    """Downloads data sets in threads, at most one per data set at a time. ``monotonic`` returns the time in seconds."""
+    """Downloads data sets in threads, at most one thread per data set. ``monotonic`` returns the time in seconds."""
 
     def __init__(self, data: DataFolder, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._data = data
@@ -59,10 +59,10 @@ class BackgroundDownloads:
         self._on_end = call
 
     def ensure(self, entry: Entry) -> None:
-        """Return if the files are present, otherwise start their download.
+        """Check that the files are present. If they are not, start their download in the background and raise.
 
         Raises:
-            DatasetNotReady: the files are not present yet. The message states the progress, or why the download failed.
+            DatasetNotReady: the files are not present yet. The message states the progress, or why a download failed.
         """
         if entry.find(None, self._data) is not None:
             return

@@ -62,7 +62,7 @@ def download_entry(
 
     Raises:
         DatasetNotFound: no URL provides a file, or the content is not the published file.
-        DatasetError: the folder cannot be written.
+        DatasetError: the folder cannot be written, or an archive is damaged or incomplete.
     """
     folder = data.folder / entry.folder
     try:
@@ -145,7 +145,11 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sl
 
 
 def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None) -> str:
-    """Request the file from the end of ``part`` on and append it. Return the checksum that the server sends, or ""."""
+    """Request the bytes of the file that ``part`` does not have yet, and append them to ``part``.
+
+    Returns:
+        The checksum that the server sends, or "".
+    """
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -184,7 +188,7 @@ def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None)
 
 
 def _follow(session: BoundedSession, url: str, headers: Mapping[str, str]) -> list[requests.Response]:
-    """Return the redirects on the way to a file, then the response with the file."""
+    """Request a URL and follow its redirects. Return all responses; the last response is not a redirect."""
     from decloud_pl.http_client import REDIRECTS
 
     answers: list[requests.Response] = []
@@ -227,7 +231,7 @@ def _write(
 
 
 def _restart_unless_complete(response: requests.Response, part: Path, have: int) -> None:
-    """Return if ``part`` is already the complete file. Otherwise delete it and raise `_Interrupted`."""
+    """Keep ``part`` if it is already the complete file. Otherwise delete it and raise `_Interrupted`."""
     if response.headers.get("Content-Range") != f"bytes */{have}":
         part.unlink()
         raise _Interrupted("the server has another version of the file")

@@ -1,4 +1,4 @@
-"""Extract only a data set's own files from an archive. Their folders in the archive do not matter."""
+"""Extract only a data set's own files from an archive. The files may be in any folder of the archive."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def is_archive(name: str) -> bool:
 
 
 def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> dict[str, str]:
-    """Extract the wanted files, plain or gzipped, into ``folder``. Their folders in the archive do not matter.
+    """Extract the wanted files, plain or gzipped, into ``folder``. They may be in any folder of the archive.
 
     Args:
         archive: the file to read.
@@ -47,7 +47,7 @@ def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> 
         wanted: names of the files, without ``.gz``.
 
     Returns:
-        The SHA-256 by file name.
+        The SHA-256 of each extracted file, by file name.
 
     Raises:
         DatasetError: the archive is damaged, lacks a file, or has more than 8 GB of wanted files.

@@ -45,7 +45,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Arrays:
-    """The names of the arrays by part and role. Only `split` and `count_classes` read the arrays themselves."""
+    """Images and labels in NumPy files.
+
+    ``names`` has the arrays' names by part and role. Only `split` and `count_classes` read the arrays themselves.
+    """
 
     path: Path
     names: dict[Key, str]
@@ -74,10 +77,10 @@ class Arrays:
         return labels.reshape(-1).astype(np.int64)
 
     def split(self, part: str) -> ImageSplit:
-        """Read one part.
+        """Read the images and the labels of one part.
 
         Raises:
-            DatasetError: the file is damaged or does not have images.
+            DatasetError: a file is damaged, or its arrays are not images and labels.
         """
         return ImageSplit(self._images(self.names[part, "images"]), self._labels(part))
 
@@ -102,7 +105,7 @@ class Arrays:
         )
 
     def _read(self, name: str) -> NDArray[np.generic]:
-        """Read one array. It never unpickles: an array of objects is refused."""
+        """Read one array. Refuse an array of Python objects, because loading it would run its pickled code."""
         try:
             if self.path.is_dir():
                 if not (self.path / name).is_file():  # reading a named pipe would never end
@@ -117,7 +120,9 @@ class Arrays:
 
 
 def find(path: Path) -> Arrays | None:
-    """Return the arrays at a path or in the only folder inside it, or None if there are no images with labels.
+    """Return the arrays at a path, or None if the path has no images with labels.
+
+    If the path contains one folder and no files, look inside that folder. Use an ``.npz`` file if it is the only one.
 
     Raises:
         DatasetError: an ``.npz`` file is damaged.

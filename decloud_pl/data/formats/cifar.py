@@ -40,8 +40,8 @@ _DAMAGE = (
 class Cifar(ImageSource):
     """Color images (N, 32, 32, 3), like torchvision's ``CIFAR10`` and ``CIFAR100``.
 
-    ``train`` and ``test`` are the names of the batches, ``labels`` is the key of the labels. For the other arguments
-    see `CatalogSource`.
+    ``train`` and ``test`` are the file names of the batches. ``labels`` is the key of a batch's labels. For the other
+    arguments see `CatalogSource`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Columns of text files: CSV and TSV, in UTF-8.
+"""Read the text column and the label column of CSV and TSV files in UTF-8.
 
 Texts stay as they are in the file, even digits, dates and the word null. A quote that is never closed would swallow the
-rows after it. Such a quote is an error, so no row is lost.
+rows after it. So such a quote is an error in CSV files and an ordinary character in TSV files.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class _NoRowError(DatasetError):
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The number of fields in a row, and the positions of two of them."""
+    """The number of fields in a row, and the positions of the text and the label."""
 
     width: int
     text: int
     label: int
 
     def of(self, path: Path, rows: Iterator[_Row], several: list[_Row]) -> _Pairs:
-        """Return the two columns of all rows except the header. Add rows with a multi-line text to ``several``."""
+        """Return the texts and the labels of all rows except the header. Add rows with line breaks to ``several``."""
         texts: list[str] = []
         labels: list[str] = []
         next(rows)
@@ -86,10 +86,10 @@ def read(path: Path, choose: Callable[[Sequence[str]], tuple[str, str]]) -> tupl
 
     Args:
         path: the file. Its suffix determines the separator.
-        choose: returns the names of the two columns, given all names.
+        choose: receives the names of all columns, and returns the names of the text column and the label column.
 
     Raises:
-        DatasetError: a line is not a valid row.
+        DatasetError: the file is empty or not UTF-8, a column is missing, or a line is not a valid row.
     """
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     with open_text(path) as file:
@@ -120,14 +120,26 @@ def _csv(path: Path, columns: _Columns) -> _Pairs:
 
 
 def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: set[str]) -> bool:
-    """Return whether a quoted text has swallowed rows: each line but the last has all fields and a known label."""
+    """Return whether a quoted text has probably swallowed rows, because a quote was never closed.
+
+    This is assumed if every line of the text except the last is a complete row with a known label.
+
+    Args:
+        lines: the lines of the text, without the last line.
+        before: the fields before the text in the same row.
+        columns: the number of fields, and the position of the label.
+        known: all labels in the file.
+    """
     rows = list(csv.reader(lines))
     rows[0] = [*before, *rows[0]]
     return all(len(row) == columns.width and row[columns.label].strip() in known for row in rows)
 
 
 def _tsv(path: Path, columns: _Columns) -> _Pairs:
-    """Read tab-separated rows with multi-line quoted texts. If that fails, read each line as a row, quotes as text."""
+    """Read tab-separated rows, in which quoted texts can have several lines.
+
+    If that fails, or such a text contains a tab, read each line as a row. A stray quote is then an ordinary character.
+    """
     several: list[_Row] = []
     try:
         with open_text(path) as file:

@@ -32,7 +32,7 @@ class Digits(CatalogSource):
 
 
 def _rows() -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return 64 pixels from 0 to 16 and the label, for each image."""
+    """Return an array with a row for each image: 64 pixels from 0 to 16, then the label."""
     # We avoid importing scikit-learn, which takes longer than most trainings on this data set.
     package = find_spec("sklearn")
     folders = (package and package.submodule_search_locations) or ()

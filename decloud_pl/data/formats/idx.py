@@ -45,7 +45,7 @@ class IdxImages(ImageSource):
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """Read an IDX file of bytes (http://yann.lecun.com/exdb/mnist), plain or with ``.gz``.
+    """Read an IDX file of unsigned bytes (http://yann.lecun.com/exdb/mnist). If it is missing, read ``path.gz``.
 
     Raises:
         DatasetError: the file is missing, damaged or in another format.

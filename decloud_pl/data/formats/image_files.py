@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".t
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """N image files. It can replace an array of images without loading their pixels."""
+    """N image files. An `ImageSplit` can hold this instead of an array, so that pixels are loaded on demand."""
 
     paths: tuple[Path, ...]
 
@@ -33,7 +33,7 @@ class ImageFiles:
         """Return the pixels, (N, size, size, 3), resized bilinearly with antialiasing. The aspect ratio is not kept.
 
         Files are opened like in torchvision's ``pil_loader``: EXIF orientation is not applied, and transparency is
-        dropped. Unlike there, 16-bit gray is scaled to 8 bits.
+        dropped. Unlike in ``pil_loader``, 16-bit gray is scaled to 8 bits.
 
         Raises:
             DatasetError: a file is missing, damaged or implausibly large, or the range of its pixels is unknown.
@@ -63,7 +63,7 @@ def _read(path: Path, size: int) -> NDArray[np.uint8]:
 
 
 def _in_colour(path: Path, image: Image.Image) -> Image.Image:
-    """Convert to 8 bits per channel. Pillow would clip larger values, which turns a gradient white."""
+    """Convert an image to RGB with 8 bits per channel. Scale 16-bit values, which Pillow would clip to white."""
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
@@ -71,8 +71,8 @@ def _in_colour(path: Path, image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise DatasetError(
-            f"The pixels of {path} are {kind}, and the value of white is unknown.",
-            fix="Save the image with 8 or 16 bits per pixel.",
+            f"The pixels of {path} are {kind}, so it is unknown which value means white.",
+            fix="Save the image with 8 or 16 bits per channel.",
         )
     image.info.pop("transparency", None)  # Pillow would warn when it drops it
     return image.convert("RGB")

@@ -21,12 +21,13 @@ _TEST = ("test", "testing", "val", "valid", "validation")
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Class folders, by part: ``train`` and ``test``, or ``all``.
+    """Images in class folders. The parts are ``train`` and ``test``, or ``all``.
 
     Attributes:
-        parts: the folder of each part.
-        classes: label by class, in the order of the labels. If every name is a whole number, the label is that number
-            minus the first label. Otherwise labels number the training part's names in alphabetical order.
+        parts: for each part, the folder that contains the class folders.
+        classes: the label of each class, in the order of the labels. If every class name is a whole number, the label
+            is that number minus the first label. Otherwise the label is the position of the class name among the
+            training part's names in alphabetical order.
     """
 
     parts: dict[str, Path]
@@ -37,7 +38,7 @@ class ImageFolder:
         return max(self.classes.values()) + 1
 
     def split(self, part: str) -> ImageSplit:
-        """Return one part with its image files and labels.
+        """Return the image files and the labels of one part.
 
         Raises:
             DatasetError: the part has a class that the training part does not have.
@@ -65,7 +66,7 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
         first_label: the number that stands for the first class, if the folders' names are numbers. None means 0.
 
     Raises:
-        DatasetError: the names are numbers that do not start with the first label.
+        DatasetError: the names do not fit ``first_label``, or they start above 0 and ``first_label`` is None.
     """
     parts = _parts(path) if path.is_dir() else None
     if parts is None:
@@ -95,7 +96,7 @@ def _parts(path: Path) -> dict[str, Path] | None:
 
 
 def _unwrapped(path: Path) -> Path:
-    """Return the folder with the class folders. Archives often wrap them in another folder, which is not a class."""
+    """Return the folder that contains the class folders. Archives often have one more folder around it."""
     while len(folders := _class_folders(path)) == 1:
         (lone,) = folders
         if any(file.suffix.lower() in SUFFIXES for file in visible(lone.iterdir(), lone)):
@@ -119,7 +120,7 @@ def _numbered(path: Path, names: Iterable[str], first_label: int | None) -> dict
         )
     if low < (first_label or 0):
         raise DatasetError(
-            f"{path} has the class folder {low}, below ?first_label={first_label}.",
+            f"{path} has a class folder {low}, but ?first_label={first_label} says that labels start at {first_label}.",
             fix="Correct the folder's name or ?first_label.",
         )
     return {name: number - (first_label or 0) for name, number in found.items()}
@@ -138,7 +139,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    """Yield everything below a folder.
+    """Yield the path of every file below a folder, except hidden files and files in hidden folders.
 
     Raises:
         DatasetError: this user cannot read a folder. Without that folder, images or a whole class would be missing.

@@ -1,6 +1,6 @@
 """Texts and labels in tables: parquet, Arrow (as Hugging Face ``datasets`` writes it), CSV, TSV or JSON lines.
 
-Only local files are read, and of them only the text column and the label column. Nothing in a table is executed.
+Only local files are read, and only their text column and label column are kept. No code in a table is executed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_in
 
 
 def all_tables(folder: Path) -> tuple[Path, ...]:
-    """Return the tables in a folder and two levels below it, all of the format that comes first in `SUFFIXES`."""
+    """Return the tables in a folder and up to two levels below it. Of several formats, use the first in `SUFFIXES`."""
     if folder.is_file():
         return (folder,) if folder.suffix.lower() in SUFFIXES else ()
     files = [
@@ -45,7 +45,7 @@ def all_tables(folder: Path) -> tuple[Path, ...]:
 
 
 def find(folder: Path, word: str) -> tuple[Path, ...]:
-    """Return the tables with ``word`` in their path, such as ``data/train-00000-of-00001.parquet``."""
+    """Return the tables whose path contains the whole word ``word``, such as ``data/train-00000-of-00001.parquet``."""
     return tuple(
         path for path in all_tables(folder) if word in re.split(r"[^a-z0-9]+", str(path.relative_to(folder)).lower())
     )
@@ -53,7 +53,10 @@ def find(folder: Path, word: str) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns. None selects the first of `TEXT_COLUMNS` or `LABEL_COLUMNS` that the table has."""
+    """The names of the text column and the label column.
+
+    None selects the first of `TEXT_COLUMNS` or `LABEL_COLUMNS` that the table has.
+    """
 
     text: str | None = None
     label: str | None = None
@@ -67,15 +70,15 @@ class TextTable:
     labels: list[int] | list[str]
 
     def split(self, words: Sequence[str]) -> TextSplit:
-        """Return the texts with numeric labels. A word becomes its index in ``words``; numbers stay.
+        """Return the texts with numeric labels. A label that is a word becomes the word's index in ``words``.
 
         Raises:
-            DatasetError: a label is a word that is not in ``words``.
+            DatasetError: a label is not in ``words``.
         """
         return TextSplit(self.texts, self._numbers(words))
 
     def words(self) -> list[str]:
-        """Return the labels that are words, sorted; empty if they are numbers."""
+        """Return the distinct labels, sorted, if the labels are words; an empty list if they are numbers."""
         return sorted({label for label in self.labels if isinstance(label, str)})
 
     def _numbers(self, words: Sequence[str]) -> NDArray[np.int64]:
@@ -119,7 +122,7 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
-    """Return the labels as whole numbers, even if written as text, or as words without surplus spaces."""
+    """Return the labels as whole numbers if all are numbers or text of digits, otherwise as words."""
     values = [as_class(value) if isinstance(value, str) else value for value in values]
     if any(value is None or value == "" or value != value for value in values):  # NaN differs from itself
         raise DatasetError(f"{path} has a row without a label.", fix=_CORRECT)
@@ -135,7 +138,7 @@ def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
 
 
 def _open(path: Path, columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Return the columns of the texts and of the labels."""
+    """Return the values of the text column and of the label column."""
     from pyarrow import parquet
 
     suffix = path.suffix.lower()
@@ -152,7 +155,7 @@ def _open(path: Path, columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
 
 
 def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """Read a stream of record batches, as ``datasets`` writes it. Class labels are numbers there."""
+    """Read a stream of record batches, as ``datasets`` writes it. Class labels are numbers in this format."""
     import pyarrow as pa
 
     texts: list[Any] = []
@@ -166,7 +169,7 @@ def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
 
 
 def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """Read one object per line, or a list of objects. Keep only fields that can be a text or a label."""
+    """Read a file with a JSON object per line, or with a list of objects. Keep only fields that may be needed."""
     kept = {
         *((columns.text,) if columns.text else TEXT_COLUMNS),
         *((columns.label,) if columns.label else LABEL_COLUMNS),
@@ -187,7 +190,7 @@ def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield each row with its position."""
+    """Yield the position of each row as text, and the row. The row is None if its line is not valid JSON."""
     with delimited.open_text(path) as file:
         is_list = next((line for line in file if line.strip()), "").lstrip().startswith("[")
         file.seek(0)

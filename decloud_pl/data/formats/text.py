@@ -12,9 +12,9 @@ from decloud_pl.data.source import SplitName, TextSplit, check_labels, hold_out
 
 
 class TextTables(CatalogSource):
-    """Texts from the hub's parquet files, or from the Arrow files of ``datasets``' cache or ``save_to_disk``.
+    """Texts in parquet files of the Hugging Face hub, or in Arrow files that ``datasets`` has written.
 
-    ``text`` and ``label`` are the columns. For the other arguments see `CatalogSource`.
+    ``text`` and ``label`` are the names of the columns. For the other arguments see `CatalogSource`.
     """
 
     def __init__(

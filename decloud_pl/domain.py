@@ -1,4 +1,4 @@
-"""Immutable values that chain, daemon and training exchange. This module does no I/O.
+"""Immutable values that the chain, daemon and training code share. This module does no I/O.
 
 Amounts are lamports (``int``; 1 SOL = 10**9 lamports), times are Unix seconds of the chain's clock
 (``int``), shares are basis points (``int``; 10000 = 100 %).
@@ -22,7 +22,7 @@ _MAX_LAMPORTS = 2**64 - 1
 
 
 def is_equal_split(shares_bps: Sequence[int]) -> bool:
-    """Return whether several shares are equal, except for the rounding by one basis point."""
+    """Return whether two or more shares are all equal, up to a difference of one basis point from rounding."""
     return len(shares_bps) > 1 and max(shares_bps) - min(shares_bps) <= 1
 
 
@@ -72,14 +72,14 @@ class RoundStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round as the chain stores it, with the limits and the fee of its program.
+    """A round as the chain stores it, with its program's limit on trainers and the treasury's share.
 
     Attributes:
         dataset: lower-case name of the data set, for example ``fashionmnist``.
         validator: None until a validator has claimed the round.
-        baseline_score: the base model's accuracy in % × 100.
+        baseline_score: the base model's accuracy in hundredths of a percent, for example 9150 for 91.5 %.
         max_trainers: how many trainers the program lets join.
-        treasury_fee_bps: the treasury's share of every payment of the program.
+        treasury_fee_bps: the treasury's share of every payment of the program, in basis points.
     """
 
     id: int
@@ -109,30 +109,30 @@ class Round:
 
     @property
     def is_open(self) -> bool:
-        """Whether the round's status is waiting for a validator or trainers. A deadline may have passed already."""
+        """Whether the round's status is waiting for a validator or for trainers. A deadline may have passed already."""
         return self.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS)
 
     @property
     def net_reward(self) -> int:
-        """Lamports that validator and trainers receive together, after the treasury's share."""
+        """The lamports that the validator and the trainers receive together, after the treasury's share is deducted."""
         return self.after_treasury(self.reward_amount)
 
     @property
     def validator_fee(self) -> int:
-        """Lamports for the validator, before the treasury's share."""
+        """The lamports for the validator, before the treasury's share is deducted."""
         return self.reward_amount * self.validator_fee_bps // BPS_DENOMINATOR
 
     @property
     def trainers_pool(self) -> int:
-        """Lamports that the trainers share, before the treasury's share."""
+        """The lamports for all trainers together, before the treasury's share is deducted."""
         return self.reward_amount - self.validator_fee
 
     def reward_of(self, contribution_bps: int) -> int:
-        """Return the lamports that a trainer with this contribution receives."""
+        """Return the lamports that a trainer receives for a contribution, after the treasury's share is deducted."""
         return self.after_treasury(self.trainers_pool * contribution_bps // BPS_DENOMINATOR)
 
     def after_treasury(self, lamports: int) -> int:
-        """Return a payment of the program minus the treasury's share, which is rounded down."""
+        """Deduct the treasury's share from a payment of the program. The share is rounded down to whole lamports."""
         return lamports - lamports * self.treasury_fee_bps // BPS_DENOMINATOR
 
 
@@ -141,9 +141,9 @@ class Payout:
     """What a submission to a round may earn, and what it costs.
 
     Attributes:
-        pool: lamports that the trainers share, after all deductions.
+        pool: the lamports for all trainers together, after all deductions.
         trainers: how many trainers have joined, including this one.
-        fee: lamports of the transaction that submits.
+        fee: the fee of the submit transaction in lamports.
     """
 
     pool: int
@@ -153,7 +153,7 @@ class Payout:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A trainer's account in a round; ``gradient_cid`` is empty until ``submitted``."""
+    """A trainer's account in a round. ``gradient_cid`` is empty until ``submitted`` is True."""
 
     round_id: int
     trainer: Pubkey
@@ -182,8 +182,9 @@ class Encoding:
     """How the entries of an update are encoded.
 
     Attributes:
-        dtype: dtype of floating-point entries. An entry that overflows float16 is stored as float32.
-        top_k: share of the floating-point entries to keep: the largest of the whole update by magnitude. 0 keeps all.
+        dtype: the dtype of floating-point tensors. A tensor with a value that overflows float16 is stored as float32.
+        top_k: the share of the floating-point values to keep, 0 to 1: those with the largest magnitudes in the whole
+            update. 0 keeps all values.
     """
 
     dtype: UpdateDtype = "float16"
@@ -195,13 +196,13 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class UpdateForm:
-    """The required form of a round's update.
+    """Where and how to write a round's update.
 
     Attributes:
         path: the file to write.
         convention: the meaning of the entries.
-        gradient_rate: η of the ``gradient`` convention.
-        encoding: the encoding of the entries.
+        gradient_rate: the η of the ``gradient`` convention; see `Convention`.
+        encoding: how to encode the entries.
     """
 
     path: Path
@@ -216,20 +217,21 @@ class Update:
 
     Attributes:
         path: the update's file, a ``.pt`` dictionary from parameter names to tensors.
-        cid: the file's CID under ``profile``.
-        profile: the name of the rules by which the CID divides the file into blocks.
+        cid: the file's CID, computed by the rules of ``profile``.
+        profile: the name of the rules that divide a file into blocks to compute its CID.
         size: the size of the file in bytes.
         convention: the meaning of the entries.
         accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1; None if not measured.
-        accuracy_after: the same with this update applied to the base model.
-        encoding: description of the entries' encoding for users.
-        gain_kept: share of the gain on held-out data that this encoding keeps; None if there was no gain or it was
-            not measured.
+        accuracy_after: the same accuracy with this update applied to the base model.
+        encoding: how the entries are encoded, in words for users.
+        gain_kept: the share of the gain on held-out data that remains after encoding; None if there was no gain, or
+            if the gain was not measured.
         stopped_early: whether the round's deadline stopped the training before its last step.
         gain_low: lower end of the 95 % interval of the gain that a validator will measure, -1 to 1; None if not
             estimated.
         gain_high: upper end of that interval.
-        withheld: why the update should not be submitted, completing "nothing was submitted: …"; empty if it may be.
+        withheld: why the update should not be submitted; the text follows "nothing was submitted: ". Empty if the
+            update may be submitted.
     """
 
     path: Path
@@ -256,7 +258,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class PinnedUpdate:
-    """An update that a store pinned and that ``read_back_from`` returned byte for byte."""
+    """An update that a store pinned. The gateway ``read_back_from`` then returned it byte for byte."""
 
     cid: str
     provider: str
@@ -268,7 +270,7 @@ class PinnedUpdate:
 class Receipt:
     """A transaction that succeeded.
 
-    ``signature`` is None if only the effect was found on chain and the transaction is unknown.
+    ``signature`` is None if the chain shows the transaction's effect, but the transaction itself is unknown.
     """
 
     signature: str | None
@@ -277,7 +279,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class NetworkAddresses:
-    """The addresses of a local network, and the folder with its state and its store."""
+    """The addresses of a local network. ``home`` is the folder that holds the network's state and its store."""
 
     rpc_url: str
     ws_url: str

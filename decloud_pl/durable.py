@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """Yield the path of a scratch file that replaces ``path`` when the block ends, and sync it to disk.
+    """Yield the path of a scratch file. When the block ends, sync that file to disk and move it to ``path``.
 
-    If the block raises, the scratch file is deleted and the old file remains.
+    If the block raises, the scratch file is deleted and the old file at ``path`` remains.
 
     Raises:
-        OSError: the file cannot be moved; the old one remains.
+        OSError: the scratch file cannot be moved; the old file remains.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
@@ -29,15 +29,15 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Replace a small file.
+    """Write a small file, or replace it if it exists. After a crash, the file has its old or its new content.
 
     Args:
         path: the file.
-        data: its new content.
-        mode: permission bits, set before the content is written; None for the default of new files.
+        data: the new content.
+        mode: the permission bits, set before the content is written; None for the default mode of new files.
 
     Raises:
-        OSError: the file cannot be written; the old one remains.
+        OSError: the file cannot be written; the old file remains.
     """
     with appearing(path) as scratch:
         if mode is not None:
@@ -46,7 +46,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
 
 
 def copy_atomically(source: Path, path: Path) -> None:
-    """Replace a file with a copy of another.
+    """Copy ``source`` to ``path``, and replace the file at ``path`` if there is one.
 
     Raises:
         OSError: reading or writing failed; the old file remains.
@@ -56,10 +56,12 @@ def copy_atomically(source: Path, path: Path) -> None:
 
 
 def replace_durably(scratch: Path, path: Path) -> None:
-    """Move a complete file over another one in the same folder, and sync the file and the folder to disk.
+    """Move a complete file to ``path`` in the same folder, and sync the file and the folder to disk.
+
+    An existing file at ``path`` is replaced.
 
     Raises:
-        OSError: the file cannot be moved; the old one remains.
+        OSError: the file cannot be moved; the old file remains.
     """
     with scratch.open("rb") as file:
         os.fsync(file.fileno())
@@ -75,7 +77,7 @@ def make_private(folder: Path) -> None:
     """Create a folder and its missing parents with mode 0700. Existing folders keep their mode.
 
     Raises:
-        OSError: the folder cannot be created, or a file has its name.
+        OSError: the folder cannot be created, for example because a file with that name exists.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -90,7 +92,7 @@ def private(path: str, flags: int) -> int:
 
 
 def private_log(path: Path) -> BinaryIO:
-    """Open a child's log file for appending; a new file has mode 0600.
+    """Open a child process's log file for appending. A new file gets mode 0600.
 
     Raises:
         OSError: the file cannot be opened.
@@ -104,7 +106,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Args:
         path: the lock file; it is created if it is missing, and never deleted.
-        wait: wait until another process releases the lock.
+        wait: whether to wait until another process releases the lock.
 
     Raises:
         BlockingIOError: another process holds the lock, and ``wait`` is False.
@@ -125,10 +127,10 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Create a temporary folder for the duration of the block, and remove folders that killed processes left.
+    """Create a temporary folder for the duration of the block. Remove folders that killed processes left behind.
 
     Args:
-        prefix: the beginning of the folder's name. Only folders with this prefix are removed.
+        prefix: the beginning of the new folder's name. Only old folders with this prefix are removed.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/.lock"):
         with suppress(OSError), locked(left, wait=False):  # in use, or owned by another user

@@ -6,14 +6,14 @@
     ├── UsageError                      2     wrong arguments for a command
     ├── ConfigError                     3     wrong settings or Hydra configuration
     ├── WalletError                     4     missing or unreadable key, unsafe key file
-    ├── ChainError                      5     RPC endpoint, or an account on chain
+    ├── ChainError                      5     a problem with an RPC endpoint or with an account on chain
     │   ├── RpcUnavailable                    can be retried
     │   ├── RpcRejected                       the endpoint refused the request
     │   ├── TransactionExpired                the blockhash expired before the transaction landed
     │   ├── DecodeError                       unexpected bytes in an account, event or argument
     │   ├── InsufficientFunds                 the wallet cannot pay
     │   └── ProgramError                6     the on-chain program refused an instruction
-    ├── StoreError                      7     content-addressed storage
+    ├── StoreError                      7     a problem with content-addressed storage
     │   ├── InvalidCid
     │   ├── ContentNotFound
     │   ├── IntegrityError                    bytes that do not match their CID
@@ -38,7 +38,7 @@
     ├── MachineShortage                16     no disk space, memory or file descriptors left; can be retried
     └── AuditError                     17     an evidence file is invalid, or differs from what this machine finds
 
-Exit codes are part of the public interface. The others are 0 (success), 1 (internal error) and 130 (Ctrl-C).
+Exit codes are part of the public interface. The other exit codes are 0 (success), 1 (internal error) and 130 (Ctrl-C).
 A message states what failed and why. The fix after it states what to do.
 """
 
@@ -94,7 +94,8 @@ class DecloudError(Exception):
     """Base class of all errors of this package.
 
     Messages are printed, logged, written to the journal and shown in the dashboard. `redact` therefore shortens URLs
-    to scheme, host and port, because the rest may contain an API key. `legible` makes quoted text printable.
+    to scheme, host and port, because the rest may contain an API key. `legible` escapes unprintable
+    characters in quoted text.
 
     Args:
         message: what failed and why, in one sentence.
@@ -183,7 +184,7 @@ class ProgramError(ChainError):
 
     Args:
         code: the custom program error code, for example 6016.
-        name: its name in the program, for example ``RewardAlreadyClaimed``.
+        name: the error's name in the program, for example ``RewardAlreadyClaimed``.
     """
 
     exit_code = 6
@@ -322,9 +323,9 @@ class NotificationError(DecloudError):
 
 
 class MachineShortage(DecloudError):
-    """This machine has no disk space, memory, file descriptor or process left, or it killed a child process.
+    """This machine has run out of disk space, memory, file descriptors or processes, or a child process was killed.
 
-    Neither a file nor a round is the cause. See `decloud_pl.shortage`.
+    The cause is the machine, not a file or a round. See `decloud_pl.shortage`.
     """
 
     exit_code = 16
@@ -337,11 +338,11 @@ class AuditError(DecloudError):
 
 
 PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable, MachineShortage)
-"""Temporary failures. Their messages do not promise a retry; the code that catches one adds what it does."""
+"""Temporary failures. Their messages do not promise a retry. The code that catches the error adds what it will do."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of another library's error message, without its period."""
+    """Return the first line of another library's error message, without the period at the end."""
     return legible((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
 
 
@@ -364,10 +365,10 @@ def _letters(word: str) -> str:
 
 
 def unquoted(text: str, where: str) -> str:
-    """Return a user's value unchanged if it has no quotes around it; the error names it by ``where``.
+    """Return a user's value unchanged, but refuse a value with quotes around it. The error names the value ``where``.
 
     Raises:
-        ConfigError: the value is quoted. A shell removes quotes, but ``docker --env-file`` keeps them.
+        ConfigError: the value has quotes. A shell removes quotes, but ``docker --env-file`` keeps them.
     """
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         raise ConfigError(f"{where} has quotes around its value.", fix="Remove the quotes.")

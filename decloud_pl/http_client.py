@@ -33,9 +33,9 @@ class UnusableAnswer(requests.RequestException):
 
 
 class BoundedSession(requests.Session):
-    """A session that closes its connections at a deadline. A context manager for one or a few requests.
+    """A session that closes its connections at a deadline. Use it as a context manager, for one or a few requests.
 
-    It does not follow redirects. Read bodies with `body`.
+    It does not follow redirects. To read the body of an answer, call `body`.
 
     Args:
         seconds: the time from entering the context until all connections are closed. After that, requests and reads
@@ -71,10 +71,10 @@ class BoundedSession(requests.Session):
         return None
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ARG002 - the names that `requests` uses
-        """Replace the way in which `requests` reads the environment; see `decloud_pl.proxies`.
+        """Take the proxy and the certificates from `decloud_pl.proxies`, instead of letting `requests` choose them.
 
         Raises:
-            ConfigError: as `route_to`.
+            ConfigError: see `route_to`.
         """
         route = route_to(url)
         if verify is None or verify is True:
@@ -125,7 +125,7 @@ class BoundedSession(requests.Session):
 
 
 class WholeSession(BoundedSession):
-    """A session for libraries that read answers without a limit. It reads each body, at most 1 MiB, before they do."""
+    """A session for libraries that read answers without a limit. It reads each body itself, up to 1 MiB."""
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Send a request as `BoundedSession.request`, and read the body.
@@ -189,7 +189,7 @@ class _Sockets:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer with a limit on interim answers: `http.client` reads any number of "100 Continue"."""
+    """An answer that refuses more than a few interim "100 Continue" answers. `http.client` reads any number."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

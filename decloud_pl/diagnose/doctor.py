@@ -1,4 +1,4 @@
-"""Check each thing that the daemon needs. Each finding reports the result and what to do about it."""
+"""Check the daemon's settings, network, stores and machine. Each finding states the result and the fix, if any."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        name: the check's name; stable, for programs.
+        name: the check's name. It stays the same in later versions, so programs can rely on it.
         verdict: a ``problem`` keeps the daemon from earning; a ``note`` is only information.
         detail: the result.
         fix: what to do, or "" if there is nothing to do.
@@ -197,7 +197,7 @@ async def _chain(
 
 
 async def _methods(network: NetworkConfig, dialect: Dialect, wallet: Wallet | None) -> list[Finding]:
-    """Return a finding per endpoint, with the consequence of a method that all endpoints refuse."""
+    """Return one finding per endpoint: the methods that it refuses, and what follows if all endpoints refuse them."""
 
     async def probe(url: str) -> Abilities:
         rpc = make_rpc(replace(network, rpc_url=url, fallback_rpc_urls=[]))
@@ -224,7 +224,7 @@ async def _program(chain: ChainClient) -> Finding:
     counter = await chain.counter()
     if counter is None:
         detail = f"the network has no DECLOUD program {chain.dialect.program_id}"
-        return Finding("program", "problem", detail, "Correct network or network.program_id.")
+        return Finding("program", "problem", detail, "Correct the setting network or network.program_id.")
     return Finding("program", "ok", f"{chain.dialect.program_id}, rounds created: {counter.count}")
 
 
@@ -232,7 +232,7 @@ async def _revision(network: NetworkConfig, chain: ChainClient, wallet: Wallet |
     payer = None if wallet is None else wallet.address
     found = await detect(chain.rpc, chain.dialect.program_id, payer=payer, now=time.time())
     if not found.is_supported:
-        return Finding("revision", "problem", str(found), "Wait for a version of decloud_pl that supports it.")
+        return Finding("revision", "problem", str(found), "Wait for a version of decloud_pl that supports the program.")
     if found.is_decided and network.dialect not in (AUTO, found.name):
         detail = f"the program is {found}, but network.dialect is {network.dialect}"
         return Finding("revision", "problem", detail, "Set network.dialect=auto.")
@@ -276,7 +276,7 @@ async def _websocket(url: str, dialect: Dialect, poll_interval: float) -> Findin
 
 
 async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
-    """Download the latest round's base model, as the daemon would."""
+    """Check the gateways: download the latest round's base model from them, as the daemon would."""
     latest = await anext(chain.latest_rounds(), None)
     if latest is None:
         return Finding("gateways", "note", "not checked: the network has no round with a model to download")
@@ -342,7 +342,7 @@ async def _cluster(settings: Settings) -> Finding:
 
 
 async def _device() -> Finding:
-    """Query torch in a child process, so that this process stays small."""
+    """Report the GPU or CPU that torch would use. A child process imports torch, so that this process stays small."""
     try:
         check_torch()
     except ConfigError as error:

@@ -24,16 +24,16 @@ _WITHOUT: Mapping[str, str] = {
     "getSignaturesForAddress": "without it the daemon detects the program's revision only by simulation",
     "getTransaction": "without it the daemon detects the program's revision only by simulation",
 }
-"""The methods that the daemon can do without, each with the consequence of its absence."""
+"""The optional RPC methods, each with what the daemon cannot do if all endpoints refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """The methods that one endpoint supports.
+    """Which of the daemon's RPC methods one endpoint refuses.
 
     Attributes:
-        host: its host and port.
-        refused: the methods that it refuses.
+        host: the endpoint's host and port.
+        refused: the methods that the endpoint refuses.
         failure: why the endpoint could not be queried; "" if it could.
     """
 
@@ -43,7 +43,7 @@ class Abilities:
 
     @property
     def words(self) -> str:
-        """The result in one line."""
+        """The endpoint, its refused methods and its failure in one line, for people."""
         again = f"retrying in {ASKED_AGAIN_AFTER / 60:.0f} min"
         parts = [f"{refusal.method}: refused ({refusal.said}), {again}" for refusal in self.refused]
         if self.failure:
@@ -52,13 +52,13 @@ class Abilities:
 
 
 async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey | None) -> Abilities:
-    """Call every method of the daemon on one endpoint. It sends no transaction that could land.
+    """Call each RPC method that the daemon uses on one endpoint. The test transaction is unsigned and cannot land.
 
     Args:
-        rpc: a client of this endpoint alone.
+        rpc: a client that uses only this endpoint.
         host: the endpoint's host for messages.
         dialect: the program's dialect.
-        wallet: the wallet whose joins a probe lists; None to use another address instead.
+        wallet: the wallet whose balance and submissions are queried; None to query the round counter's address.
     """
     program, somebody = dialect.program_id, wallet or dialect.round_counter_address()
     unsigned = VersionedTransaction.populate(
@@ -90,7 +90,11 @@ async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey 
 
 
 def lacks(found: Sequence[Abilities]) -> tuple[list[str], list[str]]:
-    """Return the required methods that all endpoints refuse, and a sentence for each optional one."""
+    """Return the methods that every endpoint refuses. Endpoints that could not be queried are left out.
+
+    Returns:
+        The required methods, and for each optional method what the daemon cannot do without it.
+    """
     answering = [{refusal.method for refusal in one.refused} for one in found if not one.failure]
     everywhere = set.intersection(*answering) if answering else set()
     return (

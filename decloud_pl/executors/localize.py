@@ -17,14 +17,14 @@ def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left:
     """Rewrite the plan in a folder with this machine's paths, thread count and deadline.
 
     Args:
-        folder: holds the plan; the update and working files go here.
+        folder: the folder that holds the plan. The training writes its update and working files there.
         base_model: path of the base model on this machine.
         threads: number of CPU threads to use.
-        seconds_left: seconds until the update must be on disk, or None without a deadline. It is a duration, because
-            two machines' clocks may differ.
+        seconds_left: the seconds until the update must be on disk; None if there is no deadline. It is a duration and
+            not a time, because two machines' clocks may differ.
 
     Raises:
-        DatasetNotFound: the user's data set path does not exist on this machine.
+        DatasetNotFound: the path that the user has set for the data set does not exist on this machine.
         TrainingError: the plan cannot be read.
     """
     plan = TrainingPlan.read(folder)
@@ -37,11 +37,12 @@ def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left:
 def local_dataset(node: dict[str, Any]) -> dict[str, Any]:
     """Return a data set's configuration node, adapted to this machine.
 
-    A published data set is looked up first in the daemon's data folder. If it is not there, this machine's own data
-    folder is used, and missing files are downloaded to it. The user's own path must be the same on every machine.
+    A published data set is first searched at the path of the daemon's data folder. If it is not there, this machine's
+    default data folder is used, and missing files are downloaded to that folder. A path that the user has set for a
+    data set must exist on every machine.
 
     Raises:
-        DatasetNotFound: the user's path does not exist on this machine.
+        DatasetNotFound: the path that the user has set does not exist on this machine.
     """
     root = node.get("root")
     if root is not None:

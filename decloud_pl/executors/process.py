@@ -45,18 +45,19 @@ class Executor(Protocol):
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """Train by the plan in ``folder``. On return, ``folder/update.json`` describes the update.
+        """Run the training planned in ``folder``. On return, ``folder/update.json`` describes the update.
 
-        When cancelled, stop the training, which writes a checkpoint, and return once it has ended.
+        When this call is cancelled, it stops the training, which first writes a checkpoint, and waits until the
+        training has ended.
 
         Args:
             folder: the round's folder.
             on_progress: called with each progress message.
-            environment: extra environment variables for the worker. They assign it this machine's GPUs.
+            environment: extra environment variables for the worker, which select the GPUs that it may use.
 
         Raises:
             ExecutorUnavailable: no machine is available for training at the moment.
-            TrainingStopped: the worker was stopped from outside. It can resume from its checkpoint.
+            TrainingStopped: the worker was stopped from outside. The training can resume from its checkpoint.
             MachineShortage: the machine lacks disk space, memory or file descriptors, or the worker was killed.
             TrainingError: the worker failed or made no progress for too long.
         """
@@ -65,7 +66,7 @@ class Executor(Protocol):
 
 @runtime_checkable
 class Cluster(Executor, Protocol):
-    """An executor whose machines may be unreachable."""
+    """An executor that uses other machines, which may be unreachable."""
 
     async def check(self) -> str:
         """Return a one-line description of the machines, or raise `ExecutorUnavailable`."""
@@ -76,9 +77,9 @@ class ProcessExecutor:
     """Runs each training in its own child process on this machine.
 
     Args:
-        environ: the environment that the child's environment is derived from.
-        grace: seconds between the request to stop and the kill. The child writes a checkpoint in this time.
-        hang_seconds: end a child that reports no progress for this many seconds.
+        environ: the environment variables from which `child_environment` selects those of the child.
+        grace: the seconds that a child gets to write a checkpoint after a request to stop. Then it is killed.
+        hang_seconds: a child that reports no progress for this many seconds is ended.
         command: the command to start. The round's folder is appended as its last argument.
     """
 
@@ -98,7 +99,7 @@ class ProcessExecutor:
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """Train as `Executor.train`. The child's log goes to ``worker.log`` in the folder."""
+        """See `Executor.train`. The child's log is ``worker.log`` in the folder."""
         with private_log(folder / LOG_FILE) as log:
             command = (*self._command, str(folder))
             child = await Child.start(command, log=log, env={**self._environ, **environment})
@@ -136,7 +137,7 @@ class ProcessExecutor:
         return refusal
 
     async def _line(self, child: Child) -> bytes:
-        """Return the next line, or empty bytes when the child has closed its output or has ended."""
+        """Return the child's next line of output, or empty bytes if the child has closed its output or has ended."""
         reading = asyncio.ensure_future(child.stdout.readline())
         silent_since = time.monotonic()
         try:

@@ -1,4 +1,4 @@
-"""Divide the machine among trainings that run at the same time."""
+"""Divide this machine's GPUs among the trainings that run at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """Return the GPUs that this process may use, as `VISIBLE_DEVICES` names them. Loads no driver and no torch.
+    """Return the GPUs that this process may use, in the notation of `VISIBLE_DEVICES`. Load neither a driver nor torch.
 
     The variable is read as CUDA reads it. The list ends before the first invalid device, such as ``-1``. A list with
     a duplicate device hides all devices.
@@ -45,7 +45,7 @@ def _number(name: str) -> int:
 
 
 def gpus_of(worker: int, workers: int, gpus: Sequence[str]) -> tuple[str, ...]:
-    """Return the GPUs of one of ``workers``: its own part, or one shared GPU if there are fewer GPUs than workers."""
+    """Return the GPUs for the worker with index ``worker``: its own part, or a shared GPU if workers outnumber GPUs."""
     if not gpus:
         return ()
     if len(gpus) < workers:

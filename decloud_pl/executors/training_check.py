@@ -22,20 +22,20 @@ _BUILT = ("module", "datamodule", "callbacks", "optimizer", "scheduler", "traine
 
 
 def needs_check(plan: TrainingPlan) -> bool:
-    """Return whether the user has set something that can only be checked by building it."""
+    """Return whether the user has set a part of the training that can only be checked by building it."""
     given = {name for name in plan.round.given if name.partition(".")[0] in _BUILT and name not in _PLAIN}
     return bool(given - {_CHOICE}) or (_CHOICE in given and not _is_ours(plan.config.trainer))
 
 
 def _is_ours(trainer: Mapping[str, Any]) -> bool:
-    """Return whether a Trainer is the package's own CPU Trainer, which every machine can build."""
+    """Return whether these settings describe the package's own CPU Trainer, which every machine can build."""
     ours = compose([f"{_CHOICE}=cpu"]).trainer
     own = {name: value for name, value in trainer.items() if f"{_CHOICE}.{name}" not in _PLAIN}
     return own == {name: value for name, value in ours.items() if f"{_CHOICE}.{name}" not in _PLAIN}
 
 
 async def check_training(plan: TrainingPlan) -> None:
-    """Build the parts of a plan in a child process, as a worker would.
+    """Build the parts of a plan in a child process, as a worker would. Do this only if `needs_check` is true.
 
     Raises:
         ConfigError: a part cannot be built, or the check did not finish.

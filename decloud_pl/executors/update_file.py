@@ -1,4 +1,4 @@
-"""``update.json``, which describes a worker's update. When it exists, the training is finished and on disk."""
+"""Write and read ``update.json``, which describes a worker's update. It exists only if the update is on disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def read_update(path: Path) -> Update | None:
         fields = json.loads(path.read_text(encoding="utf-8"))
         update = Update(**{**fields, "path": path.parent / Path(fields["path"]).name})
         if update.path.stat().st_size != update.size:
-            raise TrainingError(f"The update {update.path} does not have {update.size:,} bytes.", fix=_FIX)
+            raise TrainingError(
+                f"The update {update.path} should have {update.size:,} bytes, but has another size.", fix=_FIX
+            )
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
@@ -42,14 +44,14 @@ def read_update(path: Path) -> Update | None:
 
 
 def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Save an update from another machine. Write the description only if the update's file matches the CID in it.
+    """Save an update from another machine. Write the description only if the update matches the CID in the description.
 
     Args:
         folder: the round's folder.
-        files: the contents by file name: the description and the update's file.
+        files: the description and the update, as file contents by file name.
 
     Raises:
-        TrainingError: the description is damaged, or the file does not match it.
+        TrainingError: the description is damaged, or the update does not match its CID.
     """
     try:
         described = json.loads(files[UPDATE_FILE])

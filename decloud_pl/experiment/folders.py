@@ -1,4 +1,4 @@
-"""The folder of an experiment: a new one, or that of an interrupted experiment with the same settings, to resume it."""
+"""Choose an experiment's folder: that of an interrupted experiment with the same settings, or else a new folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LOCK_FILE = ".lock"
 def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str:
     """Return a hash that is equal for two experiments with the same settings, paths and base model.
 
-    The training itself also checks whether its checkpoint fits its settings.
+    A training that resumes checks by itself whether the checkpoint fits its settings.
 
     Args:
         parameters: see `Result`.
-        paths: the user's paths of data sets.
+        paths: the paths that the user has set for data sets.
     """
     name = str(parameters["base_model"])
     model = Path(name).expanduser()
@@ -37,14 +37,17 @@ def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str
 
 @contextmanager
 def at_work(folder: Path, key: str) -> Iterator[None]:
-    """Lock an experiment's folder, so that no other process resumes the experiment at the same time."""
+    """Lock an experiment's folder during the block, so that no other process resumes the experiment.
+
+    Also write ``key`` into the folder, where `unfinished` looks for it.
+    """
     with locked(folder / _LOCK_FILE):
         write_atomically(folder / KEY_FILE, key.encode())
         yield
 
 
 def unfinished(parent: Path, key: str) -> Path | None:
-    """Return the newest experiment with these settings that has a checkpoint, no result and no running process."""
+    """Return the newest folder with this key that has a checkpoint, no result and no running process, or None."""
     for file in sorted(parent.glob(f"*/{KEY_FILE}"), reverse=True):
         folder = file.parent
         if (folder / RESULT_FILE).exists() or not (folder / CHECKPOINT_FILE).is_file():
@@ -57,7 +60,7 @@ def unfinished(parent: Path, key: str) -> Path | None:
 
 
 def new_folder(parent: Path, now: datetime) -> Path:
-    """Create a folder such as ``2026-01-31_18-00-00`` for this process alone. Append a number if the name is in use.
+    """Create a folder named after the time, such as ``2026-01-31_18-00-00``. Append a number if the name is in use.
 
     Raises:
         ConfigError: the folder cannot be created.
@@ -75,6 +78,6 @@ def new_folder(parent: Path, now: datetime) -> Path:
         except OSError as error:
             raise ConfigError(
                 f"Cannot create {folder}: {error.strerror}.",
-                fix="Check the setting home and the permissions of its folder.",
+                fix="Correct the setting home, or the permissions of that folder.",
             ) from error
         return folder

@@ -1,4 +1,4 @@
-"""A plot of the scores by the parameters that a sweep varied."""
+"""Plot the scores of a sweep's experiments against the parameters that the sweep varied."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MOST_BARS = 60
 def plot(results: Sequence[Result], path: Path) -> None:
     """Draw a plot and write it to a file.
 
-    The numeric parameter with most values is the horizontal axis. Each combination of the other parameters is a line.
-    If no parameter is a number, each experiment is a bar.
+    The horizontal axis shows the numeric parameter with the most values. Each combination of the other parameters has
+    its own line. If no parameter is a number, each experiment has a bar.
 
     Raises:
         UsageError: no result has a score, the file's suffix is unknown, or the file cannot be written.
@@ -41,7 +41,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
 
 def draw(axes: Axes, results: Sequence[Result]) -> None:
-    """Draw scored results on the caller's axes; see `plot`."""
+    """Draw results that have a score on the caller's axes; see `plot`."""
     names = differing(list(results))
     numbers = [name for name in names if all(_is_number(result.parameters.get(name)) for result in results)]
     if numbers:

@@ -35,16 +35,16 @@ class Result:
         architecture: the trained model's architecture.
         parameters: the settings that determine a training's result, by dotted name.
         accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
-        accuracy_after: accuracy after a validator has applied the update file, 0 to 1.
+        accuracy_after: the same accuracy with the update file applied as a validator would, 0 to 1.
         gain_low: lower end of the 95 % interval of the gain, estimated on the held-out part.
         gain_high: upper end of that interval.
         update_bytes: size of the update file.
         update_cid: CID of the update file.
         encoding: the encoding of the update's entries.
-        seconds: duration of the training, with loading and scoring.
-        probe: the result of a probe before the training, see `decloud_pl.train.tune.probe.TunedValues`; None without
-            one.
-        error: why there is no score; None if there is one.
+        seconds: the duration of the training, including loading and scoring.
+        probe: the fields of the `decloud_pl.train.tune.probe.TunedValues` that a probe found before the training; None
+            if there was no probe.
+        error: why there is no score; None if there is a score.
     """
 
     sweep: str
@@ -66,7 +66,7 @@ class Result:
 
     @property
     def gain(self) -> float | None:
-        """The accuracy gained, by which a validator divides the reward; None without a score."""
+        """The accuracy gained; None if there is no score. Validators share out the reward in proportion to it."""
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before
@@ -100,7 +100,7 @@ def read(path: Path) -> Result:
 
 
 def read_sweeps(home: Path, name: str | None = None) -> list[Result]:
-    """Return the results of one sweep, or of all sweeps, the oldest first.
+    """Return the results of one sweep, or of all sweeps, starting with the oldest sweep.
 
     Raises:
         ConfigError: the sweep does not exist, or a result is damaged.
@@ -129,7 +129,10 @@ def dataset_name(node: Mapping[str, Any]) -> str:
 
 
 def differing(results: list[Result]) -> list[str]:
-    """Return the parameters that differ between results, in a stable order."""
+    """Return the names of the parameters that differ between results, in the order of their first appearance.
+
+    A parameter whose value follows from the class of its group is left out.
+    """
     every = dict.fromkeys(name for result in results for name in result.parameters)
     names = [name for name in every if len(_values(name, results)) > 1]
     # Two classes differ in their keys as well. The name of the class is enough.
@@ -138,7 +141,7 @@ def differing(results: list[Result]) -> list[str]:
 
 
 def _values(name: str, results: list[Result]) -> set[str]:
-    """Return a parameter's values. Skip results that lack it because their settings could not be composed."""
+    """Return a parameter's distinct values as JSON. Skip results that lack it because their settings are invalid."""
     known = (result.parameters for result in results if result.dataset or name in result.parameters)
     return {json.dumps(parameters.get(name)) for parameters in known}
 
@@ -151,7 +154,7 @@ def worded(name: str, value: Any) -> str:
 
 
 def _follows(name: str, of: str, results: list[Result]) -> bool:
-    """Return whether the class of a group determines the value of one of the group's keys."""
+    """Return whether ``of``, the class of a group, determines the value of ``name``, a key of this group."""
     if name == of or not name.startswith(of.removesuffix(_CLASS) + "."):
         return False
     pairs = {(json.dumps(result.parameters.get(of)), json.dumps(result.parameters.get(name))) for result in results}
@@ -159,7 +162,7 @@ def _follows(name: str, of: str, results: list[Result]) -> bool:
 
 
 def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the values of a node by dotted name."""
+    """Yield the dotted name and the value of each setting in a node."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from flat(f"{prefix}.{key}", value)
@@ -168,7 +171,7 @@ def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def write_csv(results: list[Result], path: Path) -> None:
-    """Write one row per experiment and one column per parameter that differs between them.
+    """Write one row per experiment, with the parameters that differ between experiments and the results.
 
     Raises:
         UsageError: the file cannot be written.

@@ -44,13 +44,13 @@ def run_experiment(
     Args:
         settings: with ``task=experiment``.
         folder: created if it does not exist.
-        sweep: the sweep's name, for the result.
-        on_progress: called in this thread.
-        stop_requested: see `train_round`.
+        sweep: the name of the sweep, which is written into the result.
+        on_progress: called with each step of the progress, in the caller's thread.
+        stop_requested: see `Supervisor`.
         monotonic: returns the seconds of a monotonic clock.
 
     Raises:
-        ConfigError: the base model does not exist, or a node cannot be built.
+        ConfigError: the base model does not exist, or a node of the configuration cannot be built.
         DatasetError: the data set cannot be read.
         TrainingStopped: a stop was requested.
         TrainingError: the model does not fit the data set, or the training failed.
@@ -128,10 +128,10 @@ def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
 
 
 def dataset_node(settings: Settings) -> dict[str, Any]:
-    """Return the node of the chosen data set, with the user's path if one is set.
+    """Return the node of the chosen data set. If the user has set a path for the data set, the node contains it.
 
     Raises:
-        DatasetNotFound: its files are missing and cannot be downloaded.
+        DatasetNotFound: the data set's files are missing and cannot be downloaded.
     """
     if "entry" not in settings.dataset:
         return settings.dataset
@@ -149,7 +149,7 @@ def _given_model(name: str) -> Path | None:
 
 
 def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int) -> Path:
-    """Write the chosen model with fresh weights, for the classes of a data set.
+    """Write a model package with fresh weights and one output per class of a data set; return its path.
 
     Args:
         model: the architecture and the hyper-parameters.

@@ -1,7 +1,7 @@
 """A sweep with Hydra. Each job is one experiment, regardless of where the launcher runs it.
 
-Launchers pickle the job and send it to other processes and machines. Therefore it contains no secret, and must be
-importable by name.
+Launchers pickle the function `job` and send it to other processes and machines. Therefore it must be importable by
+name, and must not contain a secret.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def job(_: DictConfig) -> float:
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the training settings in the overrides by dotted name, without values that may contain an address."""
+    """Return the training settings that the overrides set, by dotted name. Skip overrides that `redact` changes."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from decloud_pl.experiment.run import NODES
@@ -73,16 +73,16 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def without_shown(overrides: Sequence[str]) -> list[str]:
-    """Return a job's overrides without those with a redacted URL, which the job reads from the user's settings."""
+    """Return a job's overrides except those with a redacted URL. The job reads such a URL from the user's settings."""
     return [text for text in overrides if not (text.startswith("++") and "://" in text and HIDDEN in text)]
 
 
 def expanded(overrides: Sequence[str], *folders: Path) -> list[str]:
-    """Return the overrides with the parameters of the chosen sweep file. Values on the command line take precedence.
+    """Add the parameters of the chosen sweep file to the overrides. Values on the command line take precedence.
 
     Args:
         overrides: the command line's overrides. ``sweep=NAME`` refers to a file of ``conf/sweep``.
-        folders: the built-in ``conf/`` and the user's.
+        folders: the built-in ``conf/`` and the user's own.
 
     Raises:
         ConfigError: the file does not exist or is not a sweep.
@@ -117,13 +117,14 @@ def refuse_addresses(overrides: Sequence[str]) -> None:
     """Refuse a sweep's command line that contains a URL with a path, a query or a login, which may be a secret.
 
     Raises:
-        ConfigError: a URL may contain a secret. Launchers would write it into files; redacted, it is of no use to jobs.
+        ConfigError: a URL may contain a secret. Launchers would write the URL into files, and a job cannot use a
+            redacted URL.
     """
     for text in overrides:
         if redact(text) != text:
             key = text.lstrip("+").partition("=")[0]
             raise ConfigError(
-                f"The address in {key} may contain a key, and a sweep writes its command line into files.",
+                f"The address in {key} may contain a secret, and a sweep writes its command line into files.",
                 fix=f"Store the address with: decloud-trainer config --set {key}=-",
             )
 
@@ -135,8 +136,8 @@ def _group(override: str) -> str:
 def forget_secrets(environ: MutableMapping[str, str]) -> None:
     """Remove secrets from the environment, because launchers pass it to their workers.
 
-    This includes settings with a URL that may contain a key, unless ``DECLOUD_PASS_ENV`` names them. Experiments do not
-    need these settings: they do not query the chain, and data sets are downloaded before the sweep starts.
+    A setting whose URL may contain a key is also removed, unless ``DECLOUD_PASS_ENV`` names the setting. Experiments do
+    not need such URLs: they do not query the chain, and data sets are downloaded before the sweep starts.
     """
     home = default_home(environ)
     named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
@@ -146,7 +147,9 @@ def forget_secrets(environ: MutableMapping[str, str]) -> None:
 
 
 def checked_points(given: Sources) -> Composed:
-    """Compose each value of a sweep once, to find errors before any training starts.
+    """Compose the settings for each value of a sweep once, to find errors before any training starts.
+
+    Only the first values are checked; see `_MOST_CHECKED`.
 
     Returns:
         The settings of the first experiment.
@@ -169,7 +172,10 @@ def checked_points(given: Sources) -> Composed:
 
 
 def _values(text: str, given: Sources) -> list[str]:
-    """Return one override per value of a sweep, with the name that the user wrote. For an interval, use its start."""
+    """Split a sweep's override into one override per value, with the setting's name as the user wrote it.
+
+    For an interval, the only value is its start.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

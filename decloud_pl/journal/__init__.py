@@ -1,1 +1,1 @@
-"""The journal: one SQLite file with the intended step of each round, written before every effect."""
+"""The journal: one SQLite file that stores the next step of each round before the daemon takes that step."""

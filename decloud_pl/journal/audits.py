@@ -1,6 +1,7 @@
-"""The audits of completed rounds in the journal: whether a validator's shares fit the updates.
+"""The audits of completed rounds in the journal: whether the shares that a validator gave fit the updates.
 
-They belong to the network and the program, not to a wallet. Nothing that trains, or chooses what to train, reads them.
+Audits belong to the network and the program, not to a wallet. They influence neither the choice of rounds nor the
+training.
 """
 
 from __future__ import annotations
@@ -29,17 +30,19 @@ class Audit:
 
     Attributes:
         round_id: the round.
-        validator: the address of the validator that scored it, base58.
-        creator: the address of its creator, base58.
+        validator: the address of the validator that scored the round, base58.
+        creator: the address of the round's creator, base58.
         verdict: see `Verdict`.
         convention: the convention that the submissions were scored with; None without scores.
         trainer: the wallet of this machine that submitted an update, or None.
-        fair_bps: the share of that wallet by the validator's documented rule, in basis points; None without scores.
-        paid_bps: the share that the validator gave it; None if the wallet did not submit.
-        noise_bps: the difference that the size of the test split explains, in basis points; None without scores.
+        fair_bps: the share that ``trainer`` should get by the validator's documented rule, in basis points; None
+            without scores.
+        paid_bps: the share that the validator gave ``trainer``, in basis points; None if ``trainer`` is None.
+        noise_bps: how far ``paid_bps`` may differ from ``fair_bps`` by chance, because the test split is small, in
+            basis points; None without scores.
         score_seconds: seconds from the last submission (or the deadline) to the end of the validation; None if unknown.
-        is_late: whether the validation ended later than validators usually need.
-        note: what the audit found, or why it is unknown, for people.
+        is_late: whether the validation took much longer than validators usually need.
+        note: what the audit found, or why the verdict is ``unknown``, in words for people.
         tries_left: how many more times the daemon tries to score the round; 0 once the row is final.
         at: Unix seconds when the journal wrote the row. Comparisons ignore it.
     """
@@ -61,7 +64,7 @@ class Audit:
 
     @property
     def lost_bps(self) -> int:
-        """How much of our fair share was not paid, beyond the noise, in basis points; negative if more was paid."""
+        """``fair_bps`` − ``paid_bps`` if the difference exceeds the noise, or else 0. Negative if too much was paid."""
         if self.fair_bps is None or self.paid_bps is None:
             return 0
         lost = self.fair_bps - self.paid_bps
@@ -69,7 +72,7 @@ class Audit:
 
 
 def audits(journal: JournalReader, validator: str | None = None) -> list[Audit]:
-    """Return the audits of one validator or of all, the latest round first."""
+    """Return the audits of one validator, or of all if ``validator`` is None, the latest round first."""
     rest, values = "ORDER BY round_id DESC LIMIT ?", (-1,)
     if validator is not None:
         return _read(journal, f"AND validator = ? {rest}", (validator, _KEPT))
@@ -82,7 +85,7 @@ def audit_of(journal: JournalReader, round_id: int) -> Audit | None:
 
 
 def store_audit(journal: Journal, audit: Audit) -> None:
-    """Store an audit. It replaces an earlier one of the same round."""
+    """Store an audit. It replaces an earlier audit of the same round."""
     with journal.transaction() as db:
         db.execute(
             f"INSERT OR REPLACE INTO audits (network, program_id, {_COLUMNS})"  # noqa: S608 (own column names)

@@ -22,7 +22,7 @@ class Reading:
 
     Attributes:
         round_id: the round.
-        validator: the address of the validator that scored it.
+        validator: the address of the validator that scored the round.
         convention: the validator's convention, or None if the round does not show it.
         note: why the round does not show it, or how well each convention predicts the shares of the reward.
     """
@@ -34,7 +34,7 @@ class Reading:
 
 
 def stored_revision(journal: JournalReader) -> Revision | None:
-    """Return the revision that was stored last, or None if none was."""
+    """Return the stored revision, or None if the journal has no revision."""
     rows = journal.findings("name, evidence, at", "revisions")
     return Revision(*rows[0]) if rows else None
 

@@ -8,7 +8,7 @@ _NETWORK_LENGTH = 8
 
 
 class Owner(NamedTuple):
-    """A network, a program and a wallet. A round number is unique only within all three.
+    """A network, a program and a wallet. The rows of two owners may have the same round number.
 
     Attributes:
         network: the chain's genesis hash; empty if it is not known.

@@ -18,7 +18,7 @@ from decloud_pl.legible import legible
 
 _OWNED = "network = ? AND program_id = ? AND wallet = ?"
 _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
-"""The lamports spent on transactions. A transaction with an unknown outcome is included in full, as if it lands."""
+"""The lamports spent on transactions. A transaction with an unknown outcome counts in full, as if it had landed."""
 _SEARCHED = ("round_id", "dataset", "resolved_dataset", "reason", "model_cid", "update_cid", "pinned_cid")
 _RECENT = 5
 _LONGEST_STATE = 40
@@ -41,8 +41,8 @@ class Transition(NamedTuple):
 class JournalReader:
     """Reads the rows of one owner in a journal; a context manager.
 
-    It changes no data and creates no file. A missing journal reads as empty. Open a new reader for each look: an open
-    reader does not see the changes of a daemon that starts later.
+    It changes no data and creates no file. A missing journal reads as empty. Open a new reader whenever you need
+    current data: an open reader may not see the changes of a daemon that starts later.
 
     Args:
         path: the journal's file.
@@ -50,7 +50,8 @@ class JournalReader:
         now: returns Unix seconds.
 
     Raises:
-        JournalError: the file cannot be read, or a newer program wrote it. Every method raises it as well.
+        JournalError: the file cannot be read, or a newer version of decloud_pl wrote it. Every method also raises this
+            error.
     """
 
     def __init__(self, path: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> None:
@@ -81,7 +82,7 @@ class JournalReader:
 
     @property
     def owner(self) -> Owner | None:
-        """The owner of the rows, or None for a journal without rows."""
+        """The owner whose rows are read, or None if no owner was given and the journal has no rows."""
         return self._owner
 
     def now(self) -> float:
@@ -108,9 +109,9 @@ class JournalReader:
         order: str = "round_id",
         descending: bool = False,
     ) -> list[RoundRecord]:
-        """Return the rows in one of ``states`` with ``text`` in their number, data set, reason or CIDs.
+        """Return the rows whose state is in ``states`` and whose number, data set, reason or CIDs contain ``text``.
 
-        ``order`` is one of `ORDERS`. Rows without a value come last.
+        An empty filter matches every row. ``order`` is a key of `ORDERS`. Rows without a value to sort by come last.
         """
         where, values = _matching(states, text)
         sorting = self._sorting(order, descending=descending)
@@ -123,7 +124,7 @@ class JournalReader:
         return f"{' - '.join(columns)} {direction} NULLS LAST, round_id DESC"
 
     def count(self, *, states: Sequence[str] = (), text: str = "") -> int:
-        """Return the number of rows that `rounds` returns without a limit."""
+        """Return the number of rows that `rounds` returns for the same filters without a limit."""
         return int(self._select("COUNT(*)", "rounds", *_matching(states, text))[0][0])
 
     def unfinished(self) -> list[RoundRecord]:
@@ -131,17 +132,17 @@ class JournalReader:
         return self.rounds(states=[state for state in State if not state.is_final])
 
     def all_rounds(self) -> list[tuple[Owner, RoundRecord]]:
-        """Return the rows of all owners, the latest change last."""
+        """Return the rows of all owners, each with its owner, sorted by the time of their last change."""
         columns = ", ".join((*Owner._fields, *self._fields))
         rows = self.ask(f"SELECT {columns} FROM rounds ORDER BY updated_at")  # noqa: S608 (own column names)
         return [(Owner(*row[:3]), self._record(row[3:])) for row in rows]
 
     def states(self) -> dict[int, State]:
-        """Return the state of every round in the journal."""
+        """Return the state of each of the owner's rounds, by round number."""
         return {round_id: self.state(state) for round_id, state in self._select("round_id, state", "rounds")}
 
     def state_counts(self) -> dict[State, int]:
-        """Return the number of rounds in each state, without states that no round is in."""
+        """Return the number of rounds in each state. States without rounds are left out."""
         counted = self._select("state, COUNT(*)", "rounds", "GROUP BY state")
         return {self.state(state): count for state, count in counted}
 
@@ -158,9 +159,9 @@ class JournalReader:
         before: float | None = None,
         limit: int = -1,
     ) -> list[Transition]:
-        """Return transitions, the latest first, filtered by round, states and a text in the reason.
+        """Return transitions, the latest first. The filters select a round, states, and reasons that contain ``text``.
 
-        For paging, only transitions before the Unix time ``before`` are returned.
+        For paging, ``before`` restricts the result to transitions before this Unix time.
         """
         where, values = conditions("reason", round_id=round_id, text=text, before=before)
         if states:
@@ -185,7 +186,7 @@ class JournalReader:
     def spent_since(self, at: float) -> int:
         """Return the lamports spent on fees and deposits by transactions recorded at or after ``at`` (Unix seconds).
 
-        A transaction with an unknown outcome is included in full, as if it lands. A failed one costs its fee.
+        A transaction with an unknown outcome counts in full. A failed transaction counts with its fee only.
         """
         return int(self._select(_COST, "transactions", "AND recorded_at >= ?", (at,))[0][0] or 0)
 
@@ -203,9 +204,9 @@ class JournalReader:
         return found
 
     def measured(self, dataset: str) -> float | None:
-        """Return the median seconds from a training's start to its published update, over the data set's last rounds.
+        """Return the median of the seconds for training plus publishing, over the last rounds with this data set.
 
-        Return None if no update of the data set was published.
+        Return None if no update for the data set was published.
         """
         rows = self._select(
             "train_seconds + publish_seconds",
@@ -217,20 +218,20 @@ class JournalReader:
         return median(row[0] for row in rows) if rows else None
 
     def join_seconds(self) -> float:
-        """Return the median seconds of a join over the last rounds, or 0 without rounds."""
+        """Return the median duration of a join in seconds over the last rounds, or 0 if there are none."""
         rows = self._select("join_seconds", "rounds", "ORDER BY round_id DESC LIMIT ?", (_RECENT,))
         known = [row[0] for row in rows if row[0] is not None]
         return float(median(known)) if known else 0.0
 
     def submit_window(self) -> int | None:
-        """Return the median seconds from a training's start to the submit deadline, or None without rounds."""
+        """Return the median seconds from a training's start to the submit deadline in the last rounds, or None."""
         rest = "AND submit_window IS NOT NULL ORDER BY round_id DESC LIMIT ?"
         rows = self._select("submit_window", "rounds", rest, (_RECENT,))
         return int(median(row[0] for row in rows)) if rows else None
 
     @property
     def _key(self) -> Owner:
-        """The owner's values in the first columns of every table."""
+        """The owner as values for the columns network, program_id and wallet."""
         return self._owner or NOBODY
 
     def _rounds(self, rest: str, values: Sequence[object]) -> list[RoundRecord]:
@@ -247,10 +248,10 @@ class JournalReader:
         return RoundRecord(**{**values, "state": self.state(values["state"])})
 
     def state(self, text: object) -> State:
-        """Return the `State` with the name that a row stores.
+        """Convert the text in a row's state column to a `State`.
 
         Raises:
-            JournalError: this program has no such state.
+            JournalError: this version of decloud_pl has no such state.
         """
         try:
             return State(text)  # type: ignore[arg-type]
@@ -258,14 +259,14 @@ class JournalReader:
             raise self.unknown_state(text) from None
 
     def unknown_state(self, text: object) -> JournalError:
-        """Return the error for a row with a state that this program does not have."""
+        """Return the error for a row with a state that this version of decloud_pl does not have."""
         return self.damaged(f"a row has the unknown state {legible(str(text), _LONGEST_STATE)!r}")
 
     def damaged(self, what: str) -> JournalError:
         """Return the error for content that is not valid; ``what`` completes "… cannot be read: …"."""
         return JournalError(
             f"The journal {self.path} cannot be read: {what}.",
-            fix="The file was not changed. Use the program version that wrote it, or restore it from a copy.",
+            fix="The file was not changed. Use the version of decloud_pl that wrote it, or restore it from a copy.",
         )
 
     def _transitions(self, table: str, rest: str, values: Sequence[object]) -> list[Transition]:
@@ -279,7 +280,7 @@ class JournalReader:
         return self.ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
 
     def findings(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
-        """Query rows about the owner's network and program. A journal of an older format has none."""
+        """Query rows about the owner's network and program. Return [] if an older journal does not have the table."""
         if not self.ask("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
             return []
         where = "network = ? AND program_id = ?"
@@ -303,7 +304,10 @@ class JournalReader:
 def conditions(
     column: str, *, round_id: int | None = None, text: str = "", before: float | None = None
 ) -> tuple[str, tuple[object, ...]]:
-    """Return the end of a ``WHERE`` clause and its values, to filter by round, text in ``column`` and time."""
+    """Return conditions to append to a ``WHERE`` clause, and their values.
+
+    The conditions filter by round, by text in ``column`` and by time.
+    """
     where = ""
     values: list[object] = []
     for condition, value in (("round_id = ?", round_id), ("at < ?", before)):
@@ -330,7 +334,7 @@ def _matching(states: Sequence[str], text: str) -> tuple[str, tuple[object, ...]
 
 
 def _pattern(text: str) -> str:
-    """Return the ``LIKE … ESCAPE char(92)`` pattern for columns that contain a text."""
+    """Return the pattern for ``LIKE ? ESCAPE char(92)`` that matches every value that contains ``text``."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 

@@ -1,4 +1,4 @@
-"""A row of the journal: the intended step of a round, and its progress."""
+"""A row of the journal: a round's next step, and the results of its earlier steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """The progress of a round on this machine. The journal stores each state before its effect begins.
+    """The progress of a round on this machine. The journal stores a state before its step begins.
 
     ::
 
@@ -42,7 +42,10 @@ class State(StrEnum):
 
     @property
     def occupies_slot(self) -> bool:
-        """Whether the round counts towards ``max_concurrent_rounds``: its training runs or is still to come."""
+        """Whether the round counts towards ``max_concurrent_rounds``.
+
+        It counts until its update is submitted, except while it is overdue, withheld or ready.
+        """
         return self in _BEFORE_SUBMITTED
 
 
@@ -76,16 +79,16 @@ class RoundRecord:
         resolved_dataset: the data set to train on, after mappings.
         model_cid: the CID of the base model.
         reward_amount: the reward of the whole round in lamports, less the treasury's fee.
-        reason: why the round ended or waits, for people.
+        reason: why the round ended or waits, in words for people.
         attempts: failed attempts in the current state.
-        next_try_at: Unix seconds of this machine; no retry in the current state before that time.
-        update_cid: the CID of the finished update on disk, under ``update_profile``.
-        update_profile: the name of the rules by which that CID divides the file into blocks.
+        next_try_at: the earliest time of a retry in the current state, in Unix seconds of this machine's clock.
+        update_cid: the CID of the finished update on disk, computed by the rules of ``update_profile``.
+        update_profile: the name of the rules that divide a file into blocks to compute its CID.
         update_size: the size of the update file in bytes.
         pinned_cid: the CID of the update that a store pinned and that was verified; only this CID is submitted.
         pinned_provider: the name of that store.
         accuracy_before: accuracy of the base model on held-out data, 0 to 1.
-        accuracy_after: the same for the base model with the update applied.
+        accuracy_after: accuracy on held-out data of the base model with the update applied, 0 to 1.
         gain_low: the lower end of the 95 % interval of the gain that a validator is expected to measure.
         gain_high: the upper end of that interval.
         contribution_bps: the share that the validator gave, in basis points.
@@ -93,15 +96,15 @@ class RoundRecord:
         join_signature: the signature of the transaction that joined.
         submit_signature: the signature of the transaction that submitted.
         claim_signature: the signature of the transaction that claimed.
-        join_seconds: wall-clock seconds of the join.
-        train_seconds: wall-clock seconds of the training.
-        publish_seconds: wall-clock seconds of pinning and reading back.
-        claim_seconds: wall-clock seconds of the claim.
+        join_seconds: the duration of the join.
+        train_seconds: the duration of the training.
+        publish_seconds: the duration of pinning the update and reading it back.
+        claim_seconds: the duration of the claim.
         submit_window: the seconds left to the submit deadline when the training first started.
         validator: the address of the round's validator, base58; None until the training.
         convention: the convention assumed for the validator; None until the training.
-        convention_why: why that convention was chosen, for people.
-        updated_at: Unix seconds when the journal wrote the row, 0 before. Comparisons ignore it.
+        convention_why: why that convention was assumed, in words for people.
+        updated_at: Unix seconds when the journal wrote the row; 0 if it has not been written. Comparisons ignore it.
     """
 
     round_id: int
@@ -139,17 +142,17 @@ class RoundRecord:
 
     @property
     def gain(self) -> float | None:
-        """The accuracy with the update minus the accuracy before, or None if one is unknown."""
+        """The accuracy with the update minus the accuracy before; None if either is unknown."""
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before
 
     @property
     def earned(self) -> int:
-        """The claimed lamports, 0 until the claim."""
+        """The claimed lamports; 0 before the claim."""
         return (self.claimed_lamports or 0) if self.state is State.CLAIMED else 0
 
     @property
     def occupies_slot(self) -> bool:
-        """As `State.occupies_slot`, except that a failed training occupies no slot until its next attempt."""
+        """Whether the round occupies a slot; see `State.occupies_slot`. A training with a failed attempt does not."""
         return self.state.occupies_slot and not (self.state is State.TRAINING and self.attempts > 0)

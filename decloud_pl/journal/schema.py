@@ -1,8 +1,8 @@
 """The journal's file: its tables, its format version, its lock, and functions to open it.
 
-The writer upgrades a journal of an older version when it opens it. A reader reads it unchanged, without the newer
-columns. Both refuse a newer version. A change that an older program cannot read needs a new version: a new column, a
-new `State`, or a new table that the reader uses.
+When the writer opens a journal of an older version, it upgrades the file. A reader leaves the file unchanged and reads
+the columns that exist. Both refuse a journal of a newer version. A change that an older decloud_pl cannot read needs a
+new version: a new column, a new `State`, or a new table that the reader uses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ JOURNAL_FILE = "journal.sqlite"
 SCHEMA_VERSION = 7
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
-"""The columns of ``rounds`` with the fields of a `RoundRecord`."""
+"""The columns of the table ``rounds`` that hold the fields of a `RoundRecord`."""
 _KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "State": (str,), "float": (float, int)}
 KINDS = {
     entry.name: tuple(kind for word in str(entry.type).split(" | ") for kind in _KINDS.get(word, (type(None),)))
@@ -165,7 +165,7 @@ DROP TABLE uploads_before;
     # Version 7 also adds the state ready.
     6: _SEEN,
 }
-"""By older version, the SQL that upgrades a journal to the next version."""
+"""Maps each older version to the SQL that upgrades a journal from it to the next version."""
 _OLDEST_VERSION = min(_MIGRATIONS)
 
 
@@ -207,7 +207,7 @@ def lock(path: Path) -> int:
 
 
 def daemon_process(path: Path) -> int | None:
-    """Return the number of the process that holds a journal's lock (0 if unknown), or None if the lock is free."""
+    """Return the ID of the process that holds a journal's lock, 0 if the ID is unknown, or None if the lock is free."""
     try:
         descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -223,10 +223,10 @@ def daemon_process(path: Path) -> int | None:
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
-    """Open a journal to write. Create a missing one and upgrade an older one.
+    """Open a journal for writing. Create a missing journal, and upgrade a journal of an older version.
 
     Raises:
-        JournalError: the file cannot be opened, or a newer program wrote it. It is not changed.
+        JournalError: the file cannot be opened, or a newer version of decloud_pl wrote it. The file is not changed.
     """
     with _as_journal_error(f"The journal {path} cannot be opened", "Free disk space, or restore it from a copy."):
         # The file holds no secret, but a wallet's earnings are private.
@@ -242,10 +242,10 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Open a journal read-only. A missing file, or one without tables, reads as empty.
+    """Open a journal read-only. A missing file, or a file without tables, reads as empty.
 
     Raises:
-        JournalError: the file cannot be read, or a newer program wrote it.
+        JournalError: the file cannot be read, or a newer version of decloud_pl wrote it.
     """
     with _as_journal_error(f"The journal {path} cannot be read", "Restore it from a copy."):
         if os.path.lexists(path) and not path.is_file():  # a folder would look like a journal without rounds
@@ -264,8 +264,9 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 def connect_read_only(path: Path) -> sqlite3.Connection | None:
     """Connect to a database in WAL mode without creating or changing a file; return None if the database is missing.
 
-    While a process writes the database, or after it was killed, the latest rows are in a ``-wal`` file. Without that
-    file no process writes, and ``immutable`` prevents SQLite from creating one and leaving it behind.
+    While a process has the database open for writing, or after such a process was killed, the latest rows are in a
+    ``-wal`` file. If there is no ``-wal`` file, no process is writing. Then ``immutable`` prevents SQLite from creating
+    a ``-wal`` file and leaving it behind.
     """
     if not path.is_file():
         return None
@@ -293,10 +294,10 @@ def _closed_on_failure(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
-    """Return the version of a journal, or 0 for a file without tables.
+    """Return the version of a journal's format, or 0 for a file without tables.
 
     Raises:
-        JournalError: this program does not support the version.
+        JournalError: this version of decloud_pl does not support the format.
     """
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version == 0 or _OLDEST_VERSION <= version <= SCHEMA_VERSION:
@@ -304,5 +305,5 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
     raise JournalError(
         f"The journal {path} has format {version}, but this program supports formats {_OLDEST_VERSION} to"
         f" {SCHEMA_VERSION}.",
-        fix="Use the program version that wrote it.",
+        fix="Use the version of decloud_pl that wrote it.",
     )

@@ -1,6 +1,6 @@
-"""How the rounds of a network ended, and the track records of its validators and creators that follow from it.
+"""Store how the rounds of a network ended, and derive the track records of its validators and creators.
 
-They belong to the network and the program, not to a wallet.
+These facts belong to the network and the program, not to a wallet.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Split = Literal["equal", "unequal"]
 Role = Literal["validator", "creator"]
 
 ROUNDS_KEPT = 20_000
-"""The most rounds of a network and program that the journal keeps, the latest ones."""
+"""The journal keeps at most this many rounds of a network and program: the latest rounds."""
 _MOST_ID = 2**63 - 1
 """The largest integer that SQLite stores. A round's number is an unsigned integer of 64 bits."""
 _ABANDONED = {"validator": "ending = 'unscored'", "creator": "ending IN ('unscored', 'cancelled')"}
@@ -55,14 +55,14 @@ class SeenRound:
 
     Attributes:
         round_id: the round.
-        creator: the address of its creator, base58.
-        validator: the address of the validator that claimed it, base58, or None.
+        creator: the address of the round's creator, base58.
+        validator: the address of the validator that claimed the round, base58; None if no validator claimed it.
         ending: see `Ending`.
         created_at: Unix seconds of its creation.
         scoring_seconds: seconds from the last submission, or from the submit deadline, to the end of the validation;
             None if not observed.
-        split: whether its trainers got equal shares; None if not observed.
-        is_refused: whether the quarantine refused its base model.
+        split: whether the round's trainers got equal shares; None if not observed.
+        is_refused: whether the quarantine refused the round's base model.
     """
 
     round_id: int
@@ -82,15 +82,16 @@ class TrackRecord:
     Attributes:
         address: base58.
         completed: the number of its rounds that were completed.
-        abandoned: the number of its rounds that ended without scores although trainers had joined, or, for a creator,
-            that it cancelled.
+        abandoned: the number of its rounds that trainers had joined but that ended without scores. For a creator, the
+            rounds that it cancelled are added.
         scoring_seconds: the median seconds from the last submission, or from the submit deadline, to the scores; None
             if not observed.
-        convention: how the validator reads updates, as its latest conclusive round shows, or None.
-        fair: the number of its rounds with shares that fit the updates.
-        equal: the number with equal shares.
-        unfair: the number with other shares.
-        refused: the number of a creator's rounds whose base model the quarantine refused.
+        convention: the convention that the latest conclusive round of the validator shows; None for a creator, or if
+            no round is conclusive.
+        fair: the number of the validator's rounds whose shares fit the updates; 0 for a creator.
+        equal: the number of the validator's rounds with equal shares; 0 for a creator.
+        unfair: the number of the validator's rounds with other shares; 0 for a creator.
+        refused: the number of its rounds whose base model the quarantine refused.
         last_at: Unix seconds of the creation of its latest round.
     """
 
@@ -107,7 +108,7 @@ class TrackRecord:
 
 
 def endings(journal: JournalReader, numbers: range) -> dict[int, Ending]:
-    """Return how the stored rounds among ``numbers`` ended."""
+    """Map the number of each stored round in ``numbers`` to its ending."""
     first, last = numbers.start, min(numbers.stop - 1, _MOST_ID)
     if first > last:
         return {}
@@ -116,10 +117,10 @@ def endings(journal: JournalReader, numbers: range) -> dict[int, Ending]:
 
 
 def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = ROUNDS_KEPT) -> None:
-    """Store rounds in one transaction, and remove all of the network's rounds but the latest ``most``.
+    """Store rounds. In the same transaction, delete the network's oldest rounds, so that at most ``most`` remain.
 
-    A stored duration, split or refusal stays if the new row has none. A round whose number SQLite cannot store is left
-    out.
+    A stored duration, split or refusal stays if the new row has none. Skip a round whose number is too large for
+    SQLite.
     """
     place, at = journal.owner[:2], journal.now()
     rows = [
@@ -145,14 +146,14 @@ def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = R
 
 
 def completion(journal: JournalReader) -> dict[str, tuple[int, int]]:
-    """Return, by validator, how many of its rounds it completed, and how many it completed or abandoned."""
+    """Map each validator to the number of rounds that it completed, and the number that it completed or abandoned."""
     rest = "AND ending IN ('completed', 'unscored') AND validator IS NOT NULL GROUP BY validator"
     rows = journal.findings("validator, SUM(ending = 'completed'), COUNT(*)", "seen_rounds", rest)
     return {validator: (completed, ended) for validator, completed, ended in rows}
 
 
 def track_records(journal: JournalReader, role: Role) -> list[TrackRecord]:
-    """Return the track records of all validators or creators, those with the most rounds first.
+    """Return the track records of all validators or all creators, sorted by their number of rounds, largest first.
 
     Raises:
         JournalError: a row is damaged.
@@ -189,11 +190,13 @@ def track_records(journal: JournalReader, role: Role) -> list[TrackRecord]:
 
 
 def latest_network(path: Path, program_id: str | None = None) -> Owner:
-    """Return the network and the program of the round that a journal stored last, without a wallet.
+    """Return the network and the program of the round that a journal stored last. The wallet is empty.
+
+    Return `NOBODY` if the journal has no such round.
 
     Args:
         path: the journal's file.
-        program_id: only networks with this program; None for any.
+        program_id: consider only rounds of this program; None for rounds of any program.
 
     Raises:
         JournalError: the journal cannot be read.
@@ -207,7 +210,7 @@ def latest_network(path: Path, program_id: str | None = None) -> Owner:
 
 
 def _scored(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[str, float]]:
-    """Yield a validator and the duration of its scoring for each round of which the duration was observed."""
+    """For each round whose scoring time was observed, yield the validator and the time in seconds."""
     rest = f"{_OF_VALIDATOR} AND scoring_seconds IS NOT NULL"
     seen = journal.findings("round_id, validator, scoring_seconds", "seen_rounds", rest)
     durations = {one.round_id: (one.validator, one.score_seconds) for one in audited if one.score_seconds is not None}
@@ -219,9 +222,9 @@ def _scored(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[
 
 
 def _shares(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[str, str]]:
-    """Yield a validator and ``fair``, ``equal`` or ``unfair`` for each round of which the shares were judged.
+    """For each round whose shares can be judged, yield the validator and ``fair``, ``equal`` or ``unfair``.
 
-    The verdict of an audit takes precedence over the bare shares, of which only equal ones show something.
+    An audit's verdict takes precedence. Without an audit, a round can be judged only if its shares are equal.
     """
     rest = f"{_OF_VALIDATOR} AND split = 'equal'"
     seen = journal.findings("round_id, validator", "seen_rounds", rest)

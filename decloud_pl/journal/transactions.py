@@ -1,4 +1,4 @@
-"""Store the sender's transactions in the journal."""
+"""A log in the journal of the transactions that the daemon sends."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_what_it_is_about_is_named(damage: str, home: Path, capsys: pytest.Captu
     apply(damage, home)
     assert main(["history"]) == 11
     words = {
-        "an unknown state": "a row has the unknown state 'dancing'. The file was not changed. Use the program version",
+        "an unknown state": "a row has the unknown state 'dancing'. The file was not changed. Use the version of",
         "every page": "malformed. The file was not changed. Try again, or restore it from a copy.",
         "bytes for a text": "the reason of a row is not valid. The file was not changed.",
     }

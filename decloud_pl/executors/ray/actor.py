@@ -1,7 +1,7 @@
 """The Ray actor that runs one worker process on a machine of the cluster.
 
-The worker is the same child process, started by the same executor, as on the daemon's machine. It gets no secrets
-from the machine's environment. It ends with the actor, and Ray ends the actor with the driver's job. This module does
+`ProcessExecutor` starts the worker here, as it does on the daemon's machine. The worker gets no secrets from the
+machine's environment. It ends when the actor ends, and Ray ends the actor when the driver's job ends. This module does
 not import Ray.
 """
 
@@ -39,7 +39,7 @@ _SHARE_OF_TIME = 0.05
 
 @dataclass(frozen=True)
 class News:
-    """What happened since the previous item. A successful training sets ``last``; a failed one raises an exception."""
+    """What a training has produced since the previous `News`. ``last`` marks the end of a successful training."""
 
     messages: list[Mapping[str, object]]
     log: bytes  # appended to the worker's log since then
@@ -48,10 +48,10 @@ class News:
 
 
 class TrainingActor:
-    """One training on one machine. Ray restarts the actor on another machine when this one is lost.
+    """One training on one machine. If the machine is lost, Ray restarts the actor on another machine.
 
-    ``worker`` holds the arguments of the `ProcessExecutor` on that machine. No method is a coroutine: Ray would run
-    all of them in one event loop, one at a time.
+    ``worker`` holds the arguments of the `ProcessExecutor` on the actor's machine. No method may be a coroutine. Ray
+    would run all coroutines in one event loop, one at a time.
     """
 
     def __init__(self, config: RayConfig, worker: Mapping[str, Any]) -> None:
@@ -70,7 +70,10 @@ class TrainingActor:
         return platform.node(), __version__, str(self._folder)
 
     def receive(self, names: list[str], *contents: bytes) -> None:
-        """Write the training's files. Ray resolves the references to ``contents``, and may repeat the call."""
+        """Write the training's files to the actor's folder. Ray may repeat the call.
+
+        The driver passes ``contents`` as Ray references, and Ray replaces them with the bytes.
+        """
         if self._begun:
             os._exit(1)  # the driver lost contact with a training that still runs here: let Ray restart the actor
         for name, content in zip(names, contents, strict=True):
@@ -78,10 +81,10 @@ class TrainingActor:
         self._new_checkpoint()  # the driver already has this checkpoint
 
     def train(self, seconds_left: float | None) -> Iterator[News]:
-        """Run the worker and yield its news; raise the worker's error if it fails.
+        """Run the worker and yield its news. If the worker fails, yield its last news and then raise its error.
 
         Args:
-            seconds_left: seconds until the update must be on disk, None without a deadline.
+            seconds_left: the seconds until the update must be on disk; None if there is no deadline.
         """
         self._begun = True
         due = time.monotonic() + self._config.checkpoint_seconds
@@ -104,7 +107,7 @@ class TrainingActor:
             raise stopped() if isinstance(error, CancelledError) else error
 
     def stop(self) -> None:
-        """Stop the worker; it writes a checkpoint first."""
+        """Ask the worker to write a checkpoint and stop. Return without waiting for this."""
         self._stop.set()
 
     def _train(self, seconds_left: float | None) -> None:

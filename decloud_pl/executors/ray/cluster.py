@@ -17,10 +17,10 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 @contextmanager
 def connected(config: RayConfig, give_up: Callable[[ExecutorUnavailable], None]) -> Iterator[None]:
-    """Make this process a driver of the cluster. Its job, and everything that runs for it, ends with the block.
+    """Connect this process to the cluster as a driver. When the block ends, the driver's job and its actors end.
 
-    Ray sets no time limit on connecting. After ``connect_seconds``, a thread calls ``give_up``, which must end this
-    process.
+    Ray sets no time limit on connecting. If there is no connection after ``connect_seconds``, a thread calls
+    ``give_up``, which must end this process.
     """
     _knock(config)
     timer = threading.Timer(config.connect_seconds, give_up, [_unreachable(config, "no answer")])
@@ -41,7 +41,7 @@ def connected(config: RayConfig, give_up: Callable[[ExecutorUnavailable], None])
 
 
 def _knock(config: RayConfig) -> None:
-    """Fail at once when nothing listens at the address. Ray itself would take half a minute to notice."""
+    """Fail at once if the cluster's address accepts no connection. Ray itself would take half a minute to notice."""
     host, _, port = config.address.removeprefix("ray://").rpartition(":")
     # Without Ray Client, Ray replaces a loopback address by this machine's network address.
     if host and (config.address.startswith("ray://") or host not in _LOOPBACK):
@@ -71,7 +71,7 @@ def _unreachable(config: RayConfig, reason: str) -> ExecutorUnavailable:
 
 
 def describe(config: RayConfig) -> str:
-    """Describe the cluster in one line; raise the error of `no_room` if no machine is large enough for a training."""
+    """Describe the cluster in one line. Raise the error from `no_room` if no machine is large enough for a training."""
     nodes, fits = _nodes(config)
     if not fits:
         raise no_room(config)
@@ -98,6 +98,6 @@ def _wanted(config: RayConfig) -> str:
 
 
 def _nodes(config: RayConfig) -> tuple[list[dict[str, float]], bool]:
-    """Return each machine's resources, and whether one machine is large enough for a training."""
+    """Return the resources of each running machine, and whether any of them is large enough for a training."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return nodes, any(node.get("CPU", 0) >= config.cpus and node.get("GPU", 0) >= config.gpus for node in nodes)

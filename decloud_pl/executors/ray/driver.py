@@ -1,8 +1,8 @@
 """The Ray driver of one training: ``python -m decloud_pl.executors.ray.driver CONFIG WORKER [FOLDER]``.
 
 The daemon handles the driver like a worker: the driver has the same messages, exit codes and files, and on SIGTERM it
-stops at a checkpoint. When the driver ends for any reason, Ray ends everything that runs for it. Without a folder, the
-driver only describes the cluster.
+stops at a checkpoint. When the driver ends for any reason, Ray ends the driver's actors on the cluster. Without FOLDER,
+the driver only describes the cluster. CONFIG and WORKER are JSON.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ _SAME_VERSION = "Install the same version on every machine, in the Python enviro
 
 
 class Stream:
-    """Reads the items of one call of `TrainingActor.train`. With Ray Client, which has no streams, it runs as an actor.
+    """Reads the `News` that one call of `TrainingActor.train` yields.
 
-    Ray must not repeat the call: it would drop as many items of the second run as it delivered of the first run.
+    Ray Client cannot read streams, so this class then runs as an actor on the cluster. Ray must not repeat the call
+    after a failure: it would skip as many items of the second run as it had delivered from the first run.
     """
 
     def __init__(self, actor: Any, seconds_left: float | None) -> None:
@@ -58,7 +59,7 @@ class Stream:
         self._items = actor.train.options(**options).remote(seconds_left)
 
     def next(self) -> News | None:
-        """Return the next item, or None if none has arrived yet."""
+        """Wait briefly for the next item. Return None if no item arrives."""
         ready, _ = ray.wait([self._items], timeout=_LOOK_SECONDS)
         return ray.get(next(self._items)) if ready else None
 
@@ -106,7 +107,11 @@ class RayDriver:
         return None
 
     def _send_files(self, actor: Any, waiting: str) -> float | None:
-        """Send the folder's files to the machine; return the seconds that it then has left to produce the update."""
+        """Send the round's files to the actor's machine.
+
+        Returns:
+            The seconds that remain for the training on that machine; None if there is no deadline.
+        """
         begun = time.monotonic()
         names = [name for name in _SENT if (self.folder / name).is_file()]
         contents = [ray.put((self.folder / name).read_bytes()) for name in names]
@@ -116,7 +121,10 @@ class RayDriver:
         return None if finish_by is None else finish_by - time.time() - (time.monotonic() - begun)
 
     def _follow(self, actor: Any, seconds_left: float | None, there: str) -> None:
-        """Run the training in the folder ``there``: forward the worker's messages, and keep the files it sends back."""
+        """Run the training, forward the worker's messages to the daemon, and save the files that the actor sends back.
+
+        ``there`` is the actor's folder. If the actor later reports another folder, Ray has restarted it.
+        """
         client = self.config.address.startswith("ray://")
         stream: Any = (ray.remote(Stream).options(num_cpus=0).remote if client else Stream)(actor, seconds_left)
         heard_at = time.monotonic()
@@ -145,7 +153,7 @@ class RayDriver:
                 return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
 
     def _result(self, reference: Any, waiting: str, timeout: float = math.inf) -> Any:
-        """Return the result of a call of the actor; while it waits, report ``waiting`` from time to time."""
+        """Wait for a call of the actor and return its result. Meanwhile, repeat the note ``waiting`` to the daemon."""
         begun = said_at = time.monotonic()
         while not ray.wait([reference], timeout=_LOOK_SECONDS)[0]:
             now = time.monotonic()

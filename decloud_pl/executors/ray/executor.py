@@ -1,9 +1,9 @@
 """Run trainings on a Ray cluster. The worker is the same as on this machine; Ray chooses the machine.
 
-One child process per training, the driver, connects to the cluster. It is separate from the daemon because Ray is a
-heavy library that may end its own process when the cluster is lost. The driver gets a worker's environment, so it
-holds no secrets. Keys and logins stay with the daemon, which pins the update and signs transactions. Only the driver
-imports Ray.
+Each training has its own child process, the driver, which connects to the cluster. The driver is separate from the
+daemon because Ray is a heavy library that may end its own process when the cluster is lost. The driver gets a worker's
+environment and the cluster's token, but no other secrets. Keys and logins stay with the daemon, which pins the update
+and signs transactions. Only the driver imports Ray.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DRIVER_MODULE = "decloud_pl.executors.ray.driver"
 _LATER = 60.0
 """Extra seconds for the driver, so that it can report a silent worker or a failed connection before it is stopped."""
 _SHARE_OF_GRACE = 0.6
-"""The share of the grace in which the worker writes its checkpoint. In the rest, the checkpoint is sent back."""
+"""The share of the grace period for the worker to write its checkpoint. The remaining time is for sending it back."""
 
 
 class RayExecutor:
@@ -36,7 +36,7 @@ class RayExecutor:
     Args:
         config: the cluster's address, and the resources that each training gets.
         environ, grace, hang_seconds: as for `ProcessExecutor`.
-        command: the command to run on the cluster instead of the worker.
+        command: the command to run on the cluster instead of the worker's command.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -69,7 +69,7 @@ class RayExecutor:
 
     @classmethod
     def of(cls, *, hang_seconds: float, **config: Any) -> RayExecutor:
-        """Make an executor from the values of a `RayConfig`."""
+        """Make an executor. ``config`` holds the fields of a `RayConfig`."""
         return cls(RayConfig(**config), hang_seconds=hang_seconds)
 
     async def train(
@@ -79,7 +79,7 @@ class RayExecutor:
         *,
         environment: Mapping[str, str],  # noqa: ARG002
     ) -> None:
-        """Train as `Executor.train`, but ignore ``environment``: Ray assigns the GPUs of its own machines."""
+        """See `Executor.train`. Ignore ``environment``, because Ray assigns the GPUs of the cluster's machines."""
         await self._driver.train(folder, on_progress, environment=self._own)
 
     async def check(self) -> str:

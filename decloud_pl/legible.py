@@ -1,8 +1,8 @@
 """Make untrusted text harmless before it is shown, logged or stored.
 
 Untrusted text can contain escape sequences for the terminal, characters that change the direction of text, line breaks
-that forge a line of the log, spreadsheet formulas, or megabytes. It passes `legible` where it enters the program, as a
-string from the chain or in an error message, and again where it is printed or written.
+that forge a line of the log, spreadsheet formulas, or megabytes. `legible` is applied where such text enters the
+program, as a string from the chain or in an error message, and again where the text is printed or written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 def legible(text: str, longest: int = LONGEST) -> str:
     """Return untrusted text in one line, shortened, with control and formatting characters escaped.
 
-    Letters of any script are unchanged. Applying it to its own result changes at most the length.
+    Letters of any script are unchanged. A second call on the result can only shorten it further.
     """
     if len(text) > longest:
         text = f"{text[:longest]}…"
@@ -26,7 +26,10 @@ def legible(text: str, longest: int = LONGEST) -> str:
 
 
 def spreadsheet_cell(value: Any) -> Any:
-    """Return a value for a CSV file; an apostrophe before text that looks like a formula prevents its execution."""
+    """Return a value for a CSV file.
+
+    Text that looks like a formula gets an apostrophe in front, so that a spreadsheet does not execute it.
+    """
     if not isinstance(value, str):
         return value
     return f"'{legible(value)}" if value.startswith(_FORMULA) else legible(value)

@@ -38,7 +38,10 @@ class LoopThread:
         self._loop, self._stop = started.result()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine and return its result. Ctrl-C cancels it, waits for its clean-up and is raised."""
+        """Run a coroutine and return its result.
+
+        On Ctrl-C, cancel the coroutine, wait for its clean-up and raise `KeyboardInterrupt`.
+        """
         outcome: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -70,7 +73,7 @@ class LoopThread:
 
 
 def run_until(stop: threading.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a thread without a loop and return its result; cancel it when ``stop`` is set.
+    """Run a coroutine in a new event loop of this thread and return its result; cancel it when ``stop`` is set.
 
     Raises:
         CancelledError: the coroutine was cancelled, and its clean-up has ended.
@@ -99,7 +102,10 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:
-    """Run ``work`` in a new thread. The program does not wait for it at exit, as it would for `asyncio.to_thread`."""
+    """Run ``work`` in a new thread and return its result.
+
+    At exit, the program does not wait for this thread, as it would wait for the threads of `asyncio.to_thread`.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""Store the publisher's uploads in the journal."""
+"""Record the publisher's uploads in the journal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decloud_pl.store.uploads import Upload, UploadState
 
 
 class JournalUploadLog:
-    """The `UploadLog` of one round in the journal's file. `save` returns once the row is on disk."""
+    """An `UploadLog` that keeps one round's uploads in the journal's file. `save` returns once the row is on disk."""
 
     def __init__(self, journal: Journal, round_id: int) -> None:
         self._journal = journal
@@ -36,9 +36,10 @@ class JournalUploadLog:
 
 
 def finished_cids(journal: Journal, store: str) -> set[str]:
-    """Return the CIDs in one store that belong only to finished rounds, of all networks and wallets.
+    """Return the CIDs that one store holds for finished rounds only.
 
-    These are the updates' own CIDs and the CIDs that the store reported for them.
+    The rounds of all networks and wallets in the journal are taken into account. The CIDs of an upload are the update's
+    own CID and the CID that the store reported.
     """
     rows = journal.ask(
         "SELECT uploads.update_cid, uploads.cid, rounds.state FROM uploads"

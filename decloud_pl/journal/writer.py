@@ -1,8 +1,9 @@
-"""Write the journal: the daemon's intent is on disk before every effect.
+"""Write the journal. It records on disk what the daemon intends to do, before the daemon does it.
 
 SQLite runs in WAL mode with ``synchronous=FULL``, so a row survives SIGKILL and power loss once `save` has returned.
-There is one row per (network, program, wallet, round). The chain is the truth, the journal is the intent. One process
-at a time holds a journal, by a lock on a separate file. The kernel releases the lock however the process ends.
+There is one row per (network, program, wallet, round). The journal holds the daemon's intent; the chain holds what
+really happened. A lock on a separate file lets only one process at a time write a journal. The kernel releases the lock
+however the process ends.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Journal(JournalReader):
 
     Raises:
         JournalLocked: another process holds the journal.
-        JournalError: the file cannot be opened, is damaged, or was written by a newer program. It is not changed.
+        JournalError: the file cannot be opened, is damaged, or was written by a newer program. The file is not changed.
     """
 
     def __init__(self, path: Path, owner: Owner, *, now: Callable[[], float] = time.time) -> None:
@@ -94,7 +95,7 @@ class Journal(JournalReader):
             self._db.execute("ROLLBACK")
 
     def save(self, record: RoundRecord) -> None:
-        """Write a row, and a transition if its state or reason is new. Return once both are on disk."""
+        """Write a round's row, and a transition if its state or reason has changed. Return once both are on disk."""
         now = self._now()
         before = self.get(record.round_id)
         with self.transaction() as db:

@@ -32,7 +32,7 @@ def error_json(error: TransactionErrorType) -> Any:
 
 
 def was_executed(error: TransactionErrorType) -> bool:
-    """Whether a transaction with this error still goes into a block and pays its fee."""
+    """Return whether a transaction with this error still goes into a block and pays its fee."""
     return isinstance(error, (TransactionErrorInstructionError, TransactionErrorInsufficientFundsForRent))
 
 

@@ -13,7 +13,7 @@ _MOST_UNITS = 1_400_000
 
 
 def fee_of(message: Message | MessageV0) -> int:
-    """Return the fee in lamports: the base fee per signature, and the priority fee."""
+    """Return the fee in lamports: the base fee for every signature, plus the priority fee."""
     return LAMPORTS_PER_SIGNATURE * message.header.num_required_signatures + _priority(message)
 
 

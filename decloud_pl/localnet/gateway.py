@@ -127,7 +127,7 @@ class GatewayServer:
 
 
 def _form(request: web.Request) -> str:
-    """Return the requested form: ``file``, ``raw`` or ``car``. The query overrides the Accept header."""
+    """Return the requested form: ``file``, ``raw`` or ``car``. ``format`` in the query overrides the Accept header."""
     asked = request.query.get("format")
     if asked is not None:
         if asked not in ("raw", "car"):
@@ -154,7 +154,7 @@ def _headers(request: web.Request, stored: Stored, content_type: str, form: str)
 
 
 def _range(request: web.Request, size: int) -> range:
-    """Return the requested bytes: one range, or the whole file."""
+    """Return the range of bytes to send: the requested range, or the whole file."""
     try:
         asked = request.http_range
     except ValueError:
@@ -179,7 +179,7 @@ def _reader(file: BinaryIO, part: range) -> Callable[[], bytes]:
 
 
 def _some(sections: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield sections until they are large enough for one write."""
+    """Yield the next sections, until together they are large enough for one write."""
     size = 0
     for section in sections:
         yield section

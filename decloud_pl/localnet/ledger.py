@@ -85,13 +85,14 @@ class Ledger:
                 self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
         if version not in (0, _VERSION):
             raise LocalnetError(
-                f"The local network's state {self._path} has format {version}, but this program reads {_VERSION}.",
+                f"The local network's state {self._path} has format {version}, "
+                f"but this program reads format {_VERSION}.",
                 fix="Choose another folder with --home.",
             )
 
     @contextmanager
     def _explained(self, verb: str, *, fix: str) -> Iterator[None]:
-        """Turn SQLite's errors into `LocalnetError` with ``fix``."""
+        """Turn SQLite's errors into a `LocalnetError`: "… cannot be ``verb``", with ``fix`` as its advice."""
         try:
             yield
         except sqlite3.Error as error:
@@ -161,7 +162,7 @@ class Ledger:
             _keep_accounts(db, changed)
 
     def keep(self, address: Pubkey, account: Account) -> None:
-        """Save an account that no transaction created."""
+        """Save an account that was set directly and not by a transaction."""
         with self._writing() as db:
             _keep_accounts(db, [(address, account)])
 
@@ -175,9 +176,10 @@ class Ledger:
     def mentions(
         self, address: Pubkey, *, before: int | None, until: int, newest_slot: int, limit: int
     ) -> list[Executed]:
-        """Return the transactions up to a slot that mention an address and have ``until < sequence < before``.
+        """Return at most ``limit`` transactions that mention an address, the newest first.
 
-        The newest comes first.
+        Only transactions up to ``newest_slot`` with ``until < sequence < before`` are returned. Without ``before``, the
+        sequence has no upper bound.
         """
         rows = self._read(
             "SELECT t.* FROM mentions m JOIN transactions t USING (sequence)"

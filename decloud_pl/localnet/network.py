@@ -53,16 +53,16 @@ _MAX_FILE_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """How the network's agents, the creator and the validator, behave.
+    """Settings of the network's agents, which are the creator and the validator.
 
     Attributes:
         rounds: how many rounds the creator posts in this run, 0 for no limit.
         reward: lamports per round.
-        offers: the offers that the rounds cycle through.
+        offers: the offers, which the creator posts in turn.
         open_rounds: how many rounds the creator keeps open at a time.
-        data: the folder of the validator's data sets. None for ``data`` in the user's home folder.
-        grace: seconds between the first trainer's join and the start of the training.
-        interval: seconds between checks of the chain when no event wakes the agents.
+        data: the folder of the validator's data sets. None for the default, ``data`` in the trainer's home folder.
+        grace: seconds of the chain's clock between the first trainer's join and the start of the training.
+        interval: seconds of the chain's clock between checks of the chain when no event wakes the agents.
     """
 
     rounds: int = 0
@@ -80,9 +80,9 @@ class LocalNetwork:
     Args:
         home: the folder for the state, the store and the agents' wallets. Only one network can use it at a time. None
             for a temporary folder, which is deleted when the context closes.
-        rpc_port: 0 for any free pair of ports.
-        gateway_port: 0 for any free port.
-        agents: how the agents behave. None for a network without agents.
+        rpc_port: the RPC server's HTTP port; its WebSocket uses the next port. 0 for any free pair of ports.
+        gateway_port: the gateway's port; 0 for any free port.
+        agents: the settings of the agents. None for a network without agents.
         convention: how the validator applies updates; by default, the dialect's convention. With ``equal``, the
             validator gives every valid submission an equal share, as v1.2's published validator does.
         gradient_rate: the validator's η; by default, the dialect's η.
@@ -203,7 +203,7 @@ class LocalNetwork:
         await self._start_work()
 
     def _use(self, dialect: str) -> None:
-        """Switch to a revision, and to its validator's convention and η unless the caller has chosen others."""
+        """Use a revision, with its validator's convention and η unless the caller has chosen other values."""
         _, scoring, gradient_rate = self._asked
         self.dialect = dialect
         self._dialect = get_dialect(dialect)
@@ -213,7 +213,7 @@ class LocalNetwork:
         self.gradient_rate = reading.gradient_rate if gradient_rate is None else gradient_rate
 
     def _dialect_of_state(self) -> str | None:
-        """Return the revision that the state was created with, None for a new state."""
+        """Return the revision that the state was last used with, None for a new state."""
         kept = self.vm.ledger.fact(_DIALECT)
         if kept is not None:
             return kept.decode()
@@ -327,7 +327,7 @@ class LocalNetwork:
                 wake.set()
 
     async def _actor(self, name: str, stack: AsyncExitStack) -> Actor:
-        """Return an agent with a funded wallet, and with a connection that closes with the stack."""
+        """Return an `Actor` with a funded wallet. Its connection to the chain closes when ``stack`` closes."""
         wallet = _wallet(self._home / f"{name}.json")
         rpc = RpcClient(self.endpoints.rpc_url)
         stack.push_async_callback(rpc.aclose)

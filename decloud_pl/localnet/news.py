@@ -1,4 +1,4 @@
-"""Describe the events of a local network, one line for each event that its program emits."""
+"""Describe the events that a local network's program emits, in at most one line each."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from decloud_pl.domain import format_sol
 
 
 class News:
-    """Describes events to ``say``. Queries ``chain`` for details that an event does not contain."""
+    """Describes events with calls of ``say``. Queries ``chain`` for details that an event does not contain."""
 
     def __init__(self, chain: ChainClient, say: Callable[[str], None]) -> None:
         self._chain = chain
         self._say = say
 
     async def tell(self, event: Event) -> None:
-        """Describe one event.
+        """Call ``say`` with a line about an event; ignore kinds of events that have no line.
 
         Raises:
             ChainError: the chain cannot be queried.

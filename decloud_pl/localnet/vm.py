@@ -1,9 +1,11 @@
-"""A Solana chain with one validator. `LiteSVM` executes; this module adds time, blockhashes, history and state.
+"""A Solana chain with one validator.
+
+`LiteSVM` executes transactions; this module adds time, blockhashes, history and storage.
 
 Everything runs in one thread, the event loop's thread. LiteSVM must not be shared between threads.
 
-Commitment: the chain has no forks and no votes. ``processed`` and ``confirmed`` are therefore the newest state, and a
-transaction is ``finalized`` 32 slots after its execution.
+Commitment: the chain has no forks and no votes. ``processed`` and ``confirmed`` therefore both mean the newest state,
+and a transaction is ``finalized`` 32 slots after its execution.
 """
 
 from __future__ import annotations
@@ -69,8 +71,8 @@ class Vm:
 
     Args:
         clock: the chain's clock.
-        programs: shared objects by address.
-        genesis: addresses that exist from the start, with the rent-exempt minimum of an empty account.
+        programs: the shared object of each program, by the program's address.
+        genesis: addresses of accounts that exist from the start, each with the rent-exempt minimum of an empty account.
         state: the file that keeps the state across restarts, None to keep it only in memory.
 
     Raises:
@@ -116,7 +118,7 @@ class Vm:
         self.advance()
 
     def deploy(self, address: Pubkey, shared_object: bytes) -> None:
-        """Deploy a shared object at an address, replacing any program there. The program's accounts stay."""
+        """Deploy a shared object at an address, replacing any program there. Accounts owned by the program stay."""
         self._svm.add_program(address, shared_object)
 
     # Time
@@ -135,7 +137,7 @@ class Vm:
         return self._slot
 
     def _keep_time(self, now: float) -> None:
-        """Save the chain's time. If the disk is full, continue anyway: no transaction depends on this time yet."""
+        """Save the chain's time. If that fails, only log a warning, because no transaction depends on this time yet."""
         try:
             self._ledger.set_fact(_NOW, repr(now).encode())
         except LocalnetError as error:
@@ -150,7 +152,7 @@ class Vm:
         return self._slot
 
     def slot_at(self, commitment: str) -> int:
-        """Return the newest slot at a commitment."""
+        """Return the newest slot that has reached a commitment."""
         return max(0, self._slot - FINALITY_SLOTS) if commitment == "finalized" else self._slot
 
     @property
@@ -158,7 +160,7 @@ class Vm:
         return int(self._svm.get_clock().unix_timestamp)
 
     def time_of(self, slot: int) -> int:
-        """Return the Unix seconds at which a slot began."""
+        """Return when a slot began, in Unix seconds."""
         return int(self._origin + (slot - _FIRST_SLOT) * SLOT_SECONDS)
 
     @property
@@ -166,11 +168,11 @@ class Vm:
         return str(Hash(hashlib.sha256(b"genesis" + self._seed).digest()))
 
     def blockhash(self, slot: int) -> Hash:
-        """Return the blockhash of a slot. It cannot be predicted without the network's secret seed."""
+        """Return the blockhash of a slot. Without the network's secret seed, nobody can predict it."""
         return Hash(hashlib.sha256(self._seed + slot.to_bytes(8, "little")).digest())
 
     def is_blockhash_valid(self, blockhash: Hash, *, at: int | None = None) -> bool:
-        """Whether a transaction with this blockhash can still land."""
+        """Return whether a transaction with this blockhash can still land in slot ``at``, by default the newest."""
         newest = self._slot if at is None else at
         oldest = max(0, newest - BLOCKHASH_WINDOW)
         return any(self.blockhash(slot) == blockhash for slot in range(newest, oldest - 1, -1))
@@ -182,7 +184,7 @@ class Vm:
         return account if account is not None and (account.lamports or account.data) else None
 
     def set_account(self, address: Pubkey, account: Account) -> None:
-        """Store an account, as ``solana-test-validator --account`` does. It also survives a restart."""
+        """Store an account, as ``solana-test-validator --account`` does. The account survives a restart."""
         self._svm.set_account(address, account)
         self._ledger.keep(address, account)
 
@@ -200,7 +202,7 @@ class Vm:
         return self._ledger
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` after every executed transaction with the accounts that it wrote."""
+        """After every executed transaction, call ``listener`` with the transaction and its writable accounts."""
         self._listeners.append(listener)
 
     def close(self) -> None:
@@ -209,7 +211,7 @@ class Vm:
     # Transactions
 
     def check(self, transaction: VersionedTransaction) -> TransactionErrorType | None:
-        """Return the error that prevents a transaction's execution, None if there is no such error."""
+        """Return why a transaction cannot run: its blockhash is not valid, or it has landed before. None if it can."""
         if not self.is_blockhash_valid(transaction.message.recent_blockhash):
             return BLOCKHASH_NOT_FOUND
         if self._ledger.transaction(str(transaction.signatures[0])) is not None:
@@ -217,7 +219,7 @@ class Vm:
         return None
 
     def simulate(self, transaction: VersionedTransaction) -> Execution:
-        """Execute a transaction without effect. The caller checks its blockhash and signatures."""
+        """Execute a transaction, but keep no effects. The caller must check the blockhash and the signatures."""
         self.advance()
         result = self._svm.simulate_transaction(transaction)
         if isinstance(result, FailedTransactionMetadata):
@@ -226,7 +228,7 @@ class Vm:
         return _outcome(result.meta(), None, post_accounts=after)
 
     def execute(self, transaction: VersionedTransaction) -> Execution:
-        """Execute a transaction whose signatures are verified. Save it if it paid its fee, even if it failed.
+        """Execute a transaction with verified signatures. Save it if it paid its fee, even if it failed.
 
         Raises:
             LocalnetError: the state cannot be written. The transaction then has no effect.
@@ -315,7 +317,7 @@ class Vm:
         return value
 
     def _time_origin(self) -> float:
-        """Return the chain's time at its first slot. Slots continue to count while the network is stopped."""
+        """Return the time of the chain's first slot. Slots are counted from it, also while the network is stopped."""
         return float(self._remembered("origin", lambda: repr(self._clock.now()).encode()).decode())
 
     def _restore(self) -> None:
@@ -327,7 +329,7 @@ class Vm:
             self._svm.set_account(address, account)
 
     def _create(self, address: Pubkey, lamports: int) -> None:
-        """Create an account of the system program, unless it exists."""
+        """Create an account without data that the system program owns, unless the address has an account."""
         if self._svm.get_account(address) is None:
             account = Account(lamports, b"", Pubkey.default())
             self._svm.set_account(address, account)

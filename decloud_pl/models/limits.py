@@ -30,7 +30,7 @@ SHARE = Range("a number from 0 to less than 1", lambda value: type(value) in (in
 
 
 def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
-    """Return how to correct invalid hyper-parameters, as a sentence without its period; empty if they are valid."""
+    """Return how to correct invalid hyper-parameters, as a sentence without a final period; empty if all are valid."""
     for name, value in hyper_parameters.items():
         if name not in limits:
             return f"Use only the hyper-parameters {', '.join(limits)}"

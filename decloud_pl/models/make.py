@@ -18,7 +18,7 @@ from decloud_pl.models.spec import ModelSpec
 def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Mapping[str, Any]) -> ModelSpec:
     """Return the description of a model.
 
-    ``given`` has the fields of the input specification that differ from the architecture's default.
+    ``given`` maps the fields of the input specification that differ from the architecture's default to their values.
 
     Raises:
         ModelError: ``given`` has a field that the architecture's kind of input lacks, or a value is out of range.
@@ -35,10 +35,10 @@ def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Map
 
 
 def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> None:
-    """Write a package.
+    """Write a model package.
 
-    ``weights`` is a ``.pt`` state dict, which the quarantine opens. With None the weights are random, and the same seed
-    always gives the same file.
+    ``weights`` is a ``.pt`` state dict, which the quarantine opens. If it is None, the weights are random, and the same
+    seed always gives the same file.
 
     Raises:
         ModelError: the weights or the hyper-parameters do not fit. No file is written.

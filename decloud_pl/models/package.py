@@ -1,4 +1,4 @@
-"""The model package: one safetensors file with a description of the model."""
+"""The model package: one safetensors file with a model's weights and its description."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def save(path: str | Path, spec: ModelSpec, weights: nn.Module | Mapping[str, to
         weights: a network or its state dict.
 
     Raises:
-        ModelError: `read_spec` would refuse the spec, or the file cannot be written.
+        ModelError: the spec is invalid, or the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -99,10 +99,10 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Return a safetensors header. Its size and number of tensors are limited.
+    """Return the header of a safetensors file.
 
     Raises:
-        ModelError: the file is not a safetensors file, or its header is too large.
+        ModelError: the file is not a safetensors file, its header is too large, or it has too many tensors.
     """
     with path.open("rb") as file:
         head = file.read(8)

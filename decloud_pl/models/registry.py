@@ -1,7 +1,7 @@
 """Architectures by name: this package's, torchvision's classification models, and those of plug-ins.
 
-A plug-in is an entry point of the group ``decloud_pl.architectures``: a callable with the hyper-parameters as keywords.
-It returns a module that converts a batch of inputs to logits (N, classes).
+A plug-in is an entry point of the group ``decloud_pl.architectures``: a callable that takes the hyper-parameters as
+keyword arguments. It returns a module that converts a batch of inputs to logits (N, classes).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Architecture:
     """An architecture of this package.
 
     Attributes:
-        target: ``module:class``. The class's keywords are the hyper-parameters, and all of them have defaults.
+        target: ``module:name`` of a class or function. Its keywords are the hyper-parameters; all have defaults.
         kind: whether the network takes images or texts.
         limits: the allowed values of each hyper-parameter.
     """
@@ -120,12 +120,15 @@ def build(architecture: str, hyper_parameters: HyperParameters) -> nn.Module:
 
 
 def known() -> list[str]:
-    """Return the names of this package's architectures and of plug-ins, without those of torchvision."""
+    """Return the names of this package's architectures and of plug-ins, without torchvision's architectures."""
     return [*ARCHITECTURES, *(name for name in sorted(_plug_ins()) if name not in ARCHITECTURES)]
 
 
 def default_input(architecture: str, hyper_parameters: HyperParameters) -> InputSpec:
-    """Return the default input of an architecture, with the image size or text length of its hyper-parameters."""
+    """Return the default input specification of an architecture.
+
+    Image size, text length and vocabulary are those of the hyper-parameters, if given there.
+    """
     own = ARCHITECTURES.get(architecture)
     numbers = {name: value for name, value in hyper_parameters.items() if type(value) is int}
     if own is not None and own.kind == "text":
@@ -177,8 +180,8 @@ def _plug_ins() -> dict[str, importlib.metadata.EntryPoint]:
 def plug_in_folders() -> list[str]:
     """Return the folders on ``sys.path``, outside the interpreter's own, in which plug-ins are installed.
 
-    The quarantine's children do not see ``PYTHONPATH``, the user's site-packages and changes of ``sys.path``, so they
-    need these folders. Plug-ins are the user's own code, which the training imports as well.
+    The quarantine's children do not see ``PYTHONPATH``, the user's site-packages or changes of ``sys.path``, so they
+    need this list. Plug-ins are the user's own code, which the training imports as well.
     """
     own = {*site.getsitepackages(), *sysconfig.get_paths().values()}
     others = [folder for folder in dict.fromkeys(sys.path) if folder and folder not in own]

@@ -1,4 +1,7 @@
-"""The description of a base model: architecture, hyper-parameters, input and weights. Imports no torch."""
+"""The description of a base model: architecture, hyper-parameters, input and weights.
+
+This module does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class ImageInput:
 class TextInput:
     """The format of text input: the first ``length`` tokens as numbers below ``vocabulary``. 0 is padding.
 
-    ``tokenizer`` names the rules, see `decloud_pl.models.tokenizer`.
+    ``tokenizer`` names the rules that convert text to tokens; see `decloud_pl.models.tokenizer`.
     """
 
     kind: ClassVar[Literal["text"]] = "text"
@@ -54,9 +57,9 @@ class ModelSpec:
     """The description of a model without its weights.
 
     Attributes:
-        architecture: its name.
-        hyper_parameters: keywords of the architecture, for example ``num_classes``.
-        input: the format of a batch.
+        architecture: the name of the architecture.
+        hyper_parameters: keyword arguments for the architecture, for example ``num_classes``.
+        input: the format of the network's input.
     """
 
     architecture: str
@@ -74,7 +77,7 @@ class ModelSpec:
         return build(self.architecture, self.hyper_parameters)
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the metadata of a package file."""
+        """Return this description as the metadata of a package."""
         return {
             "format_version": FORMAT_VERSION,
             "architecture": self.architecture,
@@ -110,8 +113,8 @@ class BaseModel:
     """A base model that passed the quarantine.
 
     Attributes:
-        spec: its architecture and input.
-        weights: a model package that is safe to open.
+        spec: the description of its network and input.
+        weights: the path of a model package that is safe to open.
         classes: number of classes. The outputs are logits (N, classes).
     """
 
@@ -120,7 +123,7 @@ class BaseModel:
     classes: int
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Read the weights from the package. Each call reads them again, because a caller may change its tensors.
+        """Read the weights from the package. Each call reads the file again, because callers may change the tensors.
 
         Raises:
             ModelError: the package is missing or damaged.

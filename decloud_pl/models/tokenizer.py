@@ -1,8 +1,8 @@
-"""The tokenizer rules that a model package can name. They convert text to numbers without downloading a file.
+"""The tokenizers that a model package can name. They convert text to numbers by rules, without downloaded files.
 
 ``hashed_words`` lower-cases the text and splits it into words (letters and digits, with inner apostrophes) and single
 punctuation marks. A token's number is its BLAKE2b hash (8 bytes, little-endian) modulo ``vocabulary − 1``, plus 1.
-Number 0 is padding. The rules never change; better rules get another name.
+Number 0 is padding. These rules never change; better rules would get another name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]|_")
 
 
 def tokens(text: str) -> list[str]:
-    """Return words and punctuation marks in lower case."""
+    """Return the words and punctuation marks of a text, in lower case."""
     return _TOKEN.findall(text.lower())
 
 

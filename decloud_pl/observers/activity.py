@@ -53,12 +53,12 @@ class Activity:
     """A `Reporter` that writes the activity file for `ActivityReader`.
 
     Args:
-        path: the file. A file that is damaged or has another version is renamed to ``….damaged``.
+        path: the file. If it is damaged or has another format version, it is renamed to ``….damaged`` and replaced.
         owner: the owner of the daemon's rounds.
         facts: information about this run that the dashboard shows, without secrets.
         health: the state of the RPC endpoints, read at every heartbeat.
         now: returns Unix seconds.
-        kept_skips, kept_troubles: the largest number of rows of each kind.
+        kept_skips, kept_troubles: how many skipped rounds and how many troubles to keep.
         trim_every: the number of writes after which surplus rows are deleted.
     """
 
@@ -129,7 +129,7 @@ class Activity:
             self.heartbeat()
 
     def heartbeat(self) -> None:
-        """Record that the daemon is alive, when the chain last answered, the balance and the counters."""
+        """Record that the daemon is alive, the time of the chain's last answer, the balance and the counters."""
         self._heartbeat_at = self._now()
         health = self._health
         self._execute(

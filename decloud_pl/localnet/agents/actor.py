@@ -1,4 +1,4 @@
-"""The common parts of creator and validator: a wallet, access to the chain, and a loop that steps an agent."""
+"""The common parts of creator and validator: a wallet, access to the chain, and a loop that runs an agent."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Actor:
     dialect: NetworkDialect
 
     async def send(self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]) -> None:
-        """Send one instruction. ``landed`` returns whether the chain shows its effect."""
+        """Send one instruction. ``landed`` returns whether the chain shows the instruction's effect."""
         await self.sender.send([instruction], key=key, landed=landed)
 
     async def keep_funded(self, lamports: int) -> None:
-        """Request an airdrop if the wallet holds fewer lamports than this. The airdrop includes a reserve."""
+        """If the wallet holds fewer than ``lamports``, request an airdrop of the missing lamports and a reserve."""
         rpc, address = self.chain.rpc, self.wallet.address
         missing = lamports - await rpc.balance(address)
         if missing > 0:
             await rpc.request_airdrop(address, missing + _AIRDROP)
 
     async def check_if_overdue(self, round_: Round, now: int) -> bool:
-        """Send check_round if the deadline that the round is waiting for has passed.
+        """Send ``check_round`` if the deadline of the round's current status has passed.
 
         Returns:
             Whether the deadline has passed.
@@ -76,9 +76,9 @@ class Agent(Protocol):
 
 
 async def drive(agent: Agent, *, wake: asyncio.Event, interval: float, back_off: float = _BACK_OFF_SECONDS) -> None:
-    """Step an agent whenever ``wake`` is set and every ``interval`` seconds, until cancelled.
+    """Call an agent's ``step`` whenever ``wake`` is set, and at the latest after ``interval`` seconds, until cancelled.
 
-    An error in a step does not end the loop. The loop continues after ``back_off`` seconds.
+    An error in a step does not end the loop. After the error, the loop waits for ``back_off`` seconds more.
     """
     name, said = type(agent).__name__, ""
     while True:

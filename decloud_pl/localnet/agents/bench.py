@@ -1,7 +1,7 @@
-"""Run the agents' models in one warm child process with torch, so that the network's own process needs no torch.
+"""Run the agents' models in one child process that keeps torch loaded.
 
-Requests and answers are JSON lines on the child's standard input and output. If the child dies, the next request
-starts a new one.
+The network's own process therefore need not import torch. Requests and answers are JSON lines on the child's standard
+input and output. If the child dies, the next request starts a new one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from decloud_pl.durable import private_log
 from decloud_pl.errors import LocalnetError
 
 Scoring: TypeAlias = Literal["delta", "gradient", "equal"]
-"""How the validator divides a reward: by the gain under a convention, or equally among the valid submissions."""
+"""How the validator shares out a reward: by the gain under a convention, or equally among the valid submissions."""
 _CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents")
 
 
@@ -26,11 +26,11 @@ class Bench:
     """Creates base models and scores submissions in a child process.
 
     Args:
-        scoring: how the network's validator divides a reward.
+        scoring: how the network's validator shares out a reward.
         gradient_rate: the validator's η for the ``gradient`` convention.
         log: the file for the child's stderr.
-        data: the folder of the data sets. None for ``data`` in the user's home folder.
-        command: the command of the child, which must use the protocol of `bench_child`.
+        data: the folder of the data sets. None for the default, ``data`` in the trainer's home folder.
+        command: the command that starts the child. The child must use the protocol of `bench_child`.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Bench:
         return 0.0 if self._scoring == "equal" else measured
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
-        """Return the share of each submission in basis points, 0 for a refused one; see `oracle.shares`.
+        """Return the share of each submission in basis points, 0 for a refused submission; see `oracle.shares`.
 
         Args:
             base: the base model.
-            submissions: the files by name, in the order of the round's submissions.
+            submissions: maps a name of each submission to its file, in the order of the round's submissions.
             dataset: the data set to score on.
 
         Raises:

@@ -86,14 +86,16 @@ def baseline(base: str, dataset: str, data: str | None = None) -> float:
 
 
 def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
-    """Return the share of each submission in basis points, 0 for a refused one. Arguments and errors: see `counts`."""
+    """Return the share of each submission in basis points, 0 if refused. Arguments and errors are those of `counts`."""
     return dict.fromkeys(submissions, 0) | shares(*counts(submissions=submissions, **asked))
 
 
 def counts(
     base: str, dataset: str, data: str | None, submissions: dict[str, str], scoring: Any, gradient_rate: float
 ) -> tuple[int, dict[str, int]]:
-    """Return how many predictions are correct with the base model and with each valid submission; 0 for ``equal``.
+    """Count the correct predictions of the base model, and those with each valid submission.
+
+    With ``equal`` scoring, all counts are 0.
 
     Raises:
         LocalnetError: no submission is valid.
@@ -132,7 +134,7 @@ _baselines: dict[tuple[str, str], int] = {}
 
 @functools.cache
 def quarantine() -> WarmQuarantine:
-    """Return the quarantine for all untrusted files. It ends when this process ends."""
+    """Return the quarantine in which this process opens all untrusted files. It ends with this process."""
     return WarmQuarantine()
 
 

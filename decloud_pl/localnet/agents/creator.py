@@ -1,4 +1,4 @@
-"""The creator: posts rounds, and takes the reward back from rounds that expire."""
+"""The creator: posts rounds, and takes back the rewards of rounds that expire."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Creator:
     """Keeps ``open_rounds`` rounds open until it has posted ``limit`` rounds (0 for no limit).
 
     Attributes:
-        models: folder of the base models; each is created once.
+        models: folder of the base models; each base model is created once.
         reward: lamports per round.
-        offers: the offers that the rounds cycle through.
-        posted: the IDs of the rounds posted in this run. After an upgrade, the next creator uses the same set.
+        offers: the offers, which the creator posts in turn.
+        posted: the IDs of the rounds posted in this run. An upgrade hands this set on to the new creator.
     """
 
     actor: Actor

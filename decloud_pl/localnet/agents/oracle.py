@@ -1,7 +1,7 @@
-"""Score submissions as the public validator does, implemented from the protocol only.
+"""Score submissions as the public validator does.
 
-This module shares no code with the trainer's own scoring in `decloud_pl.train`. A mistake there therefore shows up as a
-difference between the two.
+This module was written from the protocol alone and shares no code with the trainer's own scoring in `decloud_pl.train`.
+A mistake in either of them therefore shows up as a difference between their scores.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Samples:
-    """A whole split, stored compactly in the form that a network's input needs.
+    """All samples of a split, converted for a network's input and stored as small integers.
 
     Attributes:
         rows: images uint8 (N, 1 or 3, size, size), or token ids int32 (N, length).
         labels: int64 (N,).
-        spec: the network's input.
+        spec: the description of the network's input.
     """
 
     rows: torch.Tensor
@@ -63,7 +63,7 @@ class Samples:
         raise LocalnetError(f"The base model takes {spec.kind} input, but the data set's samples are of another kind.")
 
     def inputs(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return images float32 (N, 3, size, size), normalised; or token ids int64 (N, length)."""
+        """Convert rows to input: normalised images float32 (N, 3, size, size), or token ids int64 (N, length)."""
         if isinstance(self.spec, ImageInput):
             coloured = rows.expand(-1, self.spec.channels, -1, -1)
             return (coloured.float() / 255 - self.spec.mean) / self.spec.std
@@ -109,7 +109,7 @@ class Oracle:
 
     @torch.no_grad()
     def _correct(self) -> int:
-        """Count the samples whose largest logit is the label's."""
+        """Count the samples whose label has the largest logit."""
         correct, test = 0, self._test
         for rows, labels in zip(torch.split(test.rows, _BATCH), torch.split(test.labels, _BATCH), strict=True):
             predicted = self._network(test.inputs(rows)).argmax(1)
@@ -121,8 +121,8 @@ def shares(baseline: int, correct: Mapping[str, int]) -> dict[str, int]:
     """Return the share of each submission in basis points. The sum is 10000.
 
     Shares are proportional to the gain in correct predictions over the base model, rounded down. The remainder goes to
-    the first submission with a share. If no submission gained, all get equal shares, and the first ones get one
-    basis point more each until the remainder is used up.
+    the first submission whose share is not 0. If no submission gained, all get equal shares, and the first ones get
+    one basis point more each until the remainder is used up.
 
     Args:
         baseline: the number of correct predictions of the base model.

@@ -1,4 +1,4 @@
-"""The validator: claims rounds, measures the baseline, scores every submission and divides the reward."""
+"""The validator: claims rounds, measures the baseline, scores every submission and sets its share of the reward."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Validator:
 
     Attributes:
         files: folder for downloads.
-        mappings: the data set to score on, by the name on chain, where the two differ.
+        mappings: maps a data set's name on chain to the name of the data set to score on, where these differ.
         max_bytes: the largest base model or submission that the validator downloads.
         grace: seconds to wait for more trainers after the first has joined.
-        monotonic: returns seconds, for the grace and for postponed rounds.
+        monotonic: returns the seconds of a clock that never goes back. It times ``grace`` and postponed rounds.
         data: the folder of the data sets.
     """
 
@@ -190,7 +190,11 @@ class Validator:
         await self.actor.send(instruction, f"contribution:{round_.id}:{submission.trainer}:{share}", landed)
 
     async def _updates(self, round_: Round, submissions: list[Submission]) -> dict[str, Path]:
-        """Fetch the submissions that can be fetched; return their files by trainer address."""
+        """Fetch the submissions and return their files by trainer address, without those that cannot be fetched.
+
+        Raises:
+            StoreUnavailable: the store cannot deliver a submission now, and the round may still be tried again.
+        """
         files: dict[str, Path] = {}
         trouble = self._troubles.get(round_.id)
         patient = trouble is None or trouble.attempts < _MOST_ATTEMPTS

@@ -43,7 +43,7 @@ def compile_object(source: Path, compiler: str = COMPILER, *arguments: str) -> b
     """Compile one C file to a BPF object.
 
     Raises:
-        LocalnetError: the compiler is missing or rejects the source. Its messages go to standard error.
+        LocalnetError: the compiler is missing or rejects the source. The compiler's messages go to standard error.
     """
     if shutil.which(compiler) is None:
         raise LocalnetError(
@@ -60,7 +60,7 @@ def compile_object(source: Path, compiler: str = COMPILER, *arguments: str) -> b
 
 
 def build(dialect: str, folder: Path = SOURCE, compiler: str = COMPILER) -> bytes:
-    """Compile all C files of a folder, in order of name, and link them to one revision's program.
+    """Compile all C files of a folder, in alphabetical order, and link them into the program of one revision.
 
     Raises:
         LocalnetError: see `compile_object` and `link`.
@@ -71,7 +71,7 @@ def build(dialect: str, folder: Path = SOURCE, compiler: str = COMPILER) -> byte
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, or with ``--check`` compare with the existing files; return the exit code."""
+    """Build the programs, or with ``--check`` compare the existing files with a new build. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with the existing programs; write nothing")
     parser.add_argument("--output", type=Path, default=SOURCE, help="the folder to write to, or to compare with")
@@ -100,7 +100,7 @@ def _names_are_current() -> bool:
 def _check(dialect: str, output: Path) -> None:
     fix = "Run python -m decloud_pl.localnet.program.build and commit the result."
     if not _names_are_current():
-        raise LocalnetError("names.h differs from the program dialect that is defined in Python.", fix=fix)
+        raise LocalnetError("names.h does not match the constants that are defined in Python.", fix=fix)
     if not output.is_file():
         raise LocalnetError(f"{output} does not exist.", fix=fix)
     if output.read_bytes() != build(dialect):

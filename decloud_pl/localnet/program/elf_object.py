@@ -40,7 +40,7 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """The bytes at ``offset`` in ``section`` depend on ``symbol`` as defined by ``kind`` (``R_BPF_*``)."""
+    """A reference to ``symbol`` at byte ``offset`` of ``section``. ``kind`` (``R_BPF_*``) defines how to fill it in."""
 
     section: int
     offset: int
@@ -50,7 +50,7 @@ class Relocation:
 
 @dataclass(frozen=True, slots=True)
 class ElfObject:
-    """The parts of an object file that the linker needs. ``sections`` has the order of the file's section indices."""
+    """The parts of an object file that the linker needs. ``sections`` is in the order of the file's section table."""
 
     name: str
     sections: tuple[Section, ...]
@@ -100,7 +100,7 @@ def _read(name: str, data: bytes) -> ElfObject:
     relocations = []
     for header in headers:
         if header[1] == _SHT_RELA:
-            raise ValueError("relocations with addends")
+            raise ValueError("it has relocations with explicit addends")
         if header[1] == _SHT_REL:
             for entry in range(header[4], header[4] + header[5], 16):
                 offset, info = struct.unpack_from("<QQ", data, entry)

@@ -107,7 +107,10 @@ def _segment(kind: int, flags: int, offset: int, size: int) -> bytes:
 
 
 def _section_table(sections: Sequence[_Section]) -> tuple[bytes, bytes]:
-    """Return the concatenated bytes of the sections, and the headers: null, the sections, the section names."""
+    """Return the sections' bytes one after another, and the table of their headers.
+
+    Both end with one more section, which holds the section names. The table starts with the null header.
+    """
     index = {section.name: number for number, section in enumerate(sections, start=1)}
     names = b"\0"
     body = b""

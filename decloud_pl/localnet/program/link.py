@@ -1,12 +1,12 @@
 """Link BPF objects into a program for Solana's loader (sBPF version 0).
 
-This linker exists because lld has no BPF target. Version 0 is used because its deployment rejects unresolved syscalls,
-and because ordinary tools can disassemble it. The loader requires (solana-sbpf, ``elf.rs``):
+This linker exists because lld has no BPF target. Version 0 is used because the deployment of such a program fails if a
+syscall is unresolved, and because ordinary tools can disassemble it. The loader requires (solana-sbpf, ``elf.rs``):
 
-- The address of every section equals its file offset. The loader maps the file up to the end of the read-only data at
-  0x1_0000_0000. There is no writable data.
+- The address of every section equals its file offset. The loader maps the file, up to the end of the read-only data, to
+  the address 0x1_0000_0000. There is no writable data.
 - A syscall is called by ``call -1`` with an ``R_BPF_64_32`` relocation against an undefined dynamic symbol.
-- A function call is relative to the next instruction, with source register 1.
+- A function call has source register 1. Its target is relative to the next instruction.
 
 Loading a program does not always detect a misspelt syscall, so the linker checks the names.
 """
@@ -119,7 +119,7 @@ def _check_instructions(item: ElfObject, code: bytes) -> None:
         if opcode & 7 == _CLASS_JMP32 or (opcode & 7 == _CLASS_ALU32 and opcode not in _BYTE_SWAPS):
             # sBPF sign-extends some results that BPF zero-extends, so the code would load but compute wrong results.
             raise LocalnetError(
-                f"{item.name} has 32-bit arithmetic at byte {at} of its code, which differs in sBPF.",
+                f"{item.name} has 32-bit arithmetic at byte {at} of its code, which gives other results in sBPF.",
                 fix="Compile with -mcpu=v2.",
             )
         if opcode == _CALLX:
@@ -150,7 +150,7 @@ def _target(layout: _Layout, number: int, symbol: Symbol) -> _Place | None:
 
 
 def _relocate(layout: _Layout, number: int, item: ElfObject, relocation: Relocation) -> Iterator[SyscallUse]:
-    """Write the symbol's address into the code; yield a syscall's use if the relocation is a syscall."""
+    """Resolve one relocation in the code; if it is the call of a syscall, yield that call."""
     place = layout.sections.get((number, relocation.section))
     if place is None:
         return  # the section is not loaded, for example debug information

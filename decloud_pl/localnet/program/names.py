@@ -1,6 +1,6 @@
 """Write names.h: the constants that the C sources share with the Python dialects, so that they are defined once.
 
-The header is made from the newest dialect, which has all events. The sources of older revisions use some of them.
+The header is generated from the newest dialect, which has all events. Older revisions use only some of these events.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The syscalls that a deployed program may use: those that agave registers with mainnet's features.
+"""The syscalls that a deployed program may use: those that agave registers with the features active on mainnet.
 
-Source: agave, ``syscalls/src/lib.rs``. Some names there are left out: ``sol_alloc_free_``, which new programs must not
-use, and syscalls whose feature is off (``sol_big_mod_exp``, ``sol_blake3``, ``sol_get_fees_sysvar``,
+Source: agave, ``syscalls/src/lib.rs``. This list omits some names of that file: ``sol_alloc_free_``, which new programs
+must not use, and syscalls whose feature is not active (``sol_big_mod_exp``, ``sol_blake3``, ``sol_get_fees_sysvar``,
 ``sol_remaining_compute_units``).
 """
 

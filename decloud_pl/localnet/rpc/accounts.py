@@ -1,4 +1,4 @@
-"""Methods that read accounts."""
+"""RPC methods that read accounts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RENT_EPOCH = 18_446_744_073_709_551_615
 
 
 def account_methods(vm: Vm) -> dict[str, Method]:
-    """Return this module's RPC methods by name, for one chain."""
+    """Return this module's RPC methods for the chain ``vm``, by name."""
 
     def with_context(value: Any, config: dict[str, Any]) -> dict[str, Any]:
         slot = vm.slot_at(p.commitment(config, newest_slot=vm.slot))
@@ -77,7 +77,7 @@ API_VERSION = "3.0.0"
 
 
 def account_json(account: Account | None, config: dict[str, Any]) -> dict[str, Any] | None:
-    """Encode an account as requested, with its data cut to ``dataSlice``."""
+    """Encode an account as ``config`` requests: with its encoding, and only the part of the data in ``dataSlice``."""
     if account is None:
         return None
     data = bytes(account.data)
@@ -113,7 +113,7 @@ def _encode(data: bytes, encoding: object) -> Any:
 
 
 class AccountFilter:
-    """``dataSize`` and ``memcmp`` filters. An account must match all of them."""
+    """The ``dataSize`` and ``memcmp`` filters of a request. An account must match all of them."""
 
     def __init__(self, filters: Any) -> None:
         filters = [] if filters is None else filters

@@ -1,4 +1,4 @@
-"""Methods about the cluster: its health, version, slots and time."""
+"""RPC methods about the cluster: its health, version, slots and time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK_NOT_AVAILABLE = -32004
 
 
 def cluster_methods(vm: Vm) -> dict[str, Method]:
-    """Return this module's RPC methods by name, for one chain."""
+    """Return this module's RPC methods for the chain ``vm``, by name."""
     identity = str(Keypair.from_seed(bytes(Hash.from_string(vm.genesis_hash))).pubkey())
 
     def slot_for(params: list[Any], index: int = 0) -> int:

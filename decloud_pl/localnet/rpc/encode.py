@@ -104,7 +104,7 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: object) -
 
 
 def _named(instruction: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    """Replace indices by addresses in an instruction, as ``jsonParsed`` does for a program without a parser."""
+    """Replace an instruction's indices by addresses, as ``jsonParsed`` does for a program without a parser."""
     return {
         "programId": keys[instruction["programIdIndex"]],
         "accounts": [keys[account] for account in instruction["accounts"]],

@@ -85,7 +85,7 @@ def _call(name: str, params: Any, methods: Mapping[str, Method]) -> Any:
 
 
 def invalid(message: str) -> RpcError:
-    """Return the JSON-RPC error -32602, invalid parameters, with this reason."""
+    """Return the JSON-RPC error -32602 (invalid parameters) with ``message`` as its reason."""
     return RpcError(INVALID_PARAMS, f"Invalid params: {message}.")
 
 

@@ -49,7 +49,7 @@ def number(value: Any, what: str) -> int:
 
 
 def options(params: list[Any], index: int) -> dict[str, Any]:
-    """Return the optional configuration object."""
+    """Return the optional configuration object, empty if the request has none."""
     value = params[index] if index < len(params) else None
     if value is None:
         return {}
@@ -94,7 +94,7 @@ def commitment(config: dict[str, Any], *, name: str = "commitment", newest_slot:
 
 
 def wire(encoded: str, encoding: object) -> bytes:
-    """Decode a transaction's bytes; they must fit in a network packet."""
+    """Decode a transaction to its bytes, which must fit in a network packet."""
     limits = {"base58": _LONGEST_BASE58, "base64": _LONGEST_BASE64}
     longest = limits.get(encoding) if isinstance(encoding, str) else None
     if longest is None:

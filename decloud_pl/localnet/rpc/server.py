@@ -168,7 +168,7 @@ class RpcServer:
 
 
 def _is_keep_alive(data: Any) -> bool:
-    """Whether this is web3.js's keep-alive message: a "ping" without an id."""
+    """Return whether a message is the keep-alive of web3.js: a "ping" without an id."""
     try:
         body = json.loads(data)
     except ValueError:
@@ -182,7 +182,7 @@ async def _write(websocket: web.WebSocketResponse, outbox: asyncio.Queue[str]) -
 
 
 def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """Return two listening sockets on adjacent ports."""
+    """Return two listening sockets, on ``port`` and the next port; 0 for any free pair."""
     for _ in range(_PORT_TRIES if port == 0 else 1):
         first = bind(host, port)
         try:

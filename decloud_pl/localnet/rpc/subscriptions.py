@@ -26,7 +26,11 @@ Changed = dict[Pubkey, "Account | None"]
 
 @dataclass
 class Subscription:
-    """One subscription. ``on_transaction`` returns the values of a transaction's notifications."""
+    """One subscription.
+
+    ``on_transaction`` returns a value for each notification that a transaction causes. With ``once``, the subscription
+    ends after its first notification.
+    """
 
     kind: str
     on_transaction: Callable[[Executed, Changed], list[Any]] = field(default=lambda _executed, _changed: [])
@@ -146,7 +150,7 @@ class Subscriber:
         return number
 
     def flush(self) -> None:
-        """Send the notifications that had to wait for the response to the last request."""
+        """Send the notifications that had to wait until the last request was answered."""
         for number, landed in self._later:
             subscription = self._subscriptions.get(number)
             if subscription is not None:
@@ -154,7 +158,7 @@ class Subscriber:
         self._later.clear()
 
     def _tell(self, number: int, subscription: Subscription, slot: int, value: Any) -> None:
-        """Notify of an event in a slot, at once or when the slot is final."""
+        """Notify the client of a transaction in ``slot``: at once, or with ``finalized`` when the slot is final."""
         result = {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
         if subscription.commitment == "finalized" and slot > self._vm.slot_at("finalized"):
             self._not_final.append((slot, number, result))
@@ -196,7 +200,7 @@ _EMPTY = Account(0, b"", Pubkey.default())
 
 
 def _notified(account: Account, config: dict[str, Any]) -> dict[str, Any] | None:
-    """Encode an account for a notification. An account too large for base58 gives a text instead of an error."""
+    """Encode an account for a notification. If its data is too large for base58, an error text replaces the data."""
     try:
         return account_json(account, config)
     except RpcError as error:

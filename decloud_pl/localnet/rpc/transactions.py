@@ -1,4 +1,4 @@
-"""Methods that send, simulate and look up transactions."""
+"""RPC methods that send, simulate and look up transactions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SIGNATURES_FAILED = "Transaction signature verification failure"
 
 
 def transaction_methods(vm: Vm) -> dict[str, Method]:
-    """Return this module's RPC methods by name, for one chain."""
+    """Return this module's RPC methods for the chain ``vm``, by name."""
 
     def context(slot: int, value: Any) -> dict[str, Any]:
         return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}

@@ -9,7 +9,7 @@ from torch import nn
 class MLP(nn.Module):
     """Input (N, 3, ``image_size``, ``image_size``), output (N, ``num_classes``) logits.
 
-    It has ``layers`` hidden layers of ``hidden`` units with ReLU and dropout. 0 layers give a linear classifier.
+    There are ``layers`` hidden layers of ``hidden`` units with ReLU and dropout. 0 layers give a linear classifier.
     """
 
     def __init__(

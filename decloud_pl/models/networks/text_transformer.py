@@ -11,8 +11,8 @@ from decloud_pl.models.tokenizer import PADDING
 class TextTransformer(nn.Module):
     """Input (N, up to ``length``) token numbers, output (N, ``num_classes``) logits.
 
-    It adds learned position embeddings, normalizes before each block, and averages over the words at the end. Source:
-    Vaswani et al., https://arxiv.org/abs/1706.03762, only the encoder.
+    The network adds learned position embeddings, normalizes before each block, and averages over the tokens that are
+    not padding. Source: Vaswani et al., https://arxiv.org/abs/1706.03762, only the encoder.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class TextTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError("heads must divide width")
+            raise ValueError("width must be a multiple of heads")
         self.words = nn.Embedding(vocabulary, width, padding_idx=PADDING)
         self.positions = nn.Embedding(length, width)
         layer = nn.TransformerEncoderLayer(

@@ -19,12 +19,12 @@ def vit_tiny(
     Source: Touvron et al., https://arxiv.org/abs/2012.12877, table 1, without the distillation token.
 
     Raises:
-        ValueError: ``patch_size`` does not divide ``image_size``, or ``heads`` does not divide ``width``.
+        ValueError: ``image_size`` is not a multiple of ``patch_size``, or ``width`` is not a multiple of ``heads``.
     """
     from torchvision.models.vision_transformer import VisionTransformer
 
     if image_size % patch_size or width % heads:
-        raise ValueError("patch_size must divide image_size, and heads must divide width")
+        raise ValueError("image_size must be a multiple of patch_size, and width a multiple of heads")
     network = VisionTransformer(
         image_size=image_size,
         patch_size=patch_size,

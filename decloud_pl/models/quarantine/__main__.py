@@ -1,6 +1,6 @@
 """The quarantine process, which holds no secrets: ``python -I -m decloud_pl.models.quarantine [REQUEST]``.
 
-With a request it opens one file, see `child`. Without one it opens any number of files, see `server`.
+With a request, it opens one file; see `child`. Without a request, it opens any number of files; see `server`.
 """
 
 from __future__ import annotations

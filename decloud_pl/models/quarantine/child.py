@@ -52,7 +52,10 @@ class Refused(Exception):
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Skips random initialization: meta tensors hold no values, and torch would import its compiler for them."""
+    """Skips the random initialization of a network of meta tensors.
+
+    Meta tensors hold no values, and torch would import its compiler to initialize them.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -64,7 +67,7 @@ class _WithoutInitialisation(TorchFunctionMode):
 
 
 def main(request: str) -> None:
-    """Open the file of a request, a JSON document such as ``{"kind": …}``."""
+    """Open the file that a request names and write the result. The request is JSON, for example ``{"kind": …}``."""
     # Send the output of libraries to stderr, so that it cannot be mistaken for the answer.
     answers = os.dup(1)
     os.dup2(2, 1)
@@ -102,7 +105,7 @@ def _found(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _opened(path: Path, most: int) -> int:
-    """Open a regular file and return its descriptor. Links are not followed, and a pipe does not block."""
+    """Open a regular file and return its descriptor. Refuse a link or a pipe without waiting."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -118,7 +121,7 @@ def _opened(path: Path, most: int) -> int:
 
 
 def _refusal(error: Exception) -> dict[str, Any]:
-    """Return the answer for a file that could not be opened."""
+    """Return the answer that says why a file could not be opened."""
     if isinstance(error, Refused):
         return {"refused": str(error)}
     if is_memory(error):  # this process's limit or the machine's: the parent finds out which
@@ -257,7 +260,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _recognise(state: State) -> ModelSpec:
-    """Return the network of a bare state dict, recognized by the names of its tensors."""
+    """Return the description of the network that a bare state dict belongs to, found by the names of its tensors."""
     if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
         classes = int(state["fc2.weight"].shape[0])
         return ModelSpec("simple_cnn", {"num_classes": classes})
@@ -312,7 +315,7 @@ def _try(spec: ModelSpec, weights: State) -> int:
 
 
 def _probe(given: InputSpec) -> torch.Tensor:
-    """Return two samples: black images, or an empty text and a text of the largest token number."""
+    """Return a batch of two samples: two images of zeros, or an empty text and a text of the largest token number."""
     if isinstance(given, TextInput):
         numbers = torch.zeros(2, given.length, dtype=torch.int64)
         numbers[1] = given.vocabulary - 1

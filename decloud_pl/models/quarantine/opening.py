@@ -43,7 +43,8 @@ class ProcessLimits:
 
     Attributes:
         file_bytes: the size of the largest file to open.
-        memory_bytes: the memory that the child may use beyond its libraries, and the largest file that it may write.
+        memory_bytes: the memory that the child may use beyond its libraries. It is also the limit for a file that the
+            child writes.
         wall_seconds: the seconds after which the child is killed.
     """
 
@@ -53,7 +54,7 @@ class ProcessLimits:
 
 
 def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict[str, Any]:
-    """Return a request for a child, completed with the path, the limits and the folders of plug-ins.
+    """Complete a request for a child with the path, the limits and the folders of plug-ins.
 
     Raises:
         UntrustedFileRejected: the file is too large to be opened.
@@ -75,12 +76,14 @@ def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict
 
 
 def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
-    """Parse a child's answer, or find out why there is none.
+    """Return a child's answer as a dictionary, or raise the error that prevented the child from opening the file.
 
-    Without an answer, the exit code shows the cause. SIGXCPU means that the child reached its limit of processor time.
-    SIGKILL comes from outside, for example because the machine ran out of memory. A positive exit code means that the
-    child failed before it opened the file. If the child reached its memory limit, this process tries to allocate as
-    much. If that fails, the machine lacks memory; otherwise the file needs too much.
+    If there is no answer, the exit code shows the cause. SIGXCPU means that the child reached its limit of processor
+    time. SIGKILL comes from outside, for example because the machine ran out of memory. A positive exit code means that
+    the child failed before it opened the file.
+
+    If the child answers that it ran out of memory, this process tries to allocate as much as the child's limit. If that
+    fails, the machine lacks memory; otherwise the file needs too much.
 
     Args:
         output: the child's output.
@@ -118,7 +121,7 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
 
 
 class Opening:
-    """A file that a child is opening. The caller may do other work until `result`."""
+    """A file that a child is opening. The caller may do other work before it calls `result`."""
 
     def __init__(self, request: dict[str, Any], path: Path, limits: ProcessLimits) -> None:
         self._limits = limits
@@ -157,7 +160,7 @@ class Opening:
         return believed(output, self._process.returncode, self._limits)
 
     def cancel(self) -> None:
-        """End the child and all processes that it started. A second call does nothing."""
+        """End the child and all processes that it started. A second call has no effect."""
         if self._ended:
             return
         self._ended = True  # after this, another process may get the child's number
@@ -169,7 +172,11 @@ class Opening:
 
 
 class BaseModelOpening(Opening):
-    """A base model that a child is opening. Without ``spec``, the tensors' names identify a ``.pt`` file's network."""
+    """A base model that a child is opening.
+
+    ``spec`` describes the network of a ``.pt`` file. Without ``spec``, the child recognizes the network by the names of
+    the tensors.
+    """
 
     def __init__(
         self, path: Path, out: Path, limits: ProcessLimits | None = None, *, spec: ModelSpec | None = None
@@ -193,7 +200,7 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
 
     Args:
         path: an untrusted file, or the user's link to one.
-        out: the model package to write; None writes a temporary one, deleted when this process ends.
+        out: the model package to write. None for a temporary package, which is deleted when this process ends.
         limits: the limits for the file.
 
     Raises:
@@ -243,7 +250,7 @@ def followed(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The content of a file.
+    """The content of an inspected file.
 
     Attributes:
         format: ``state_dict`` or ``safetensors``.
@@ -275,8 +282,8 @@ def inspect_file(path: Path, out: Path) -> Inspection:
 def open_submission(path: Path, base: BaseModel, out: Path) -> Path:
     """Open a submission from the network: a ``.pt`` dictionary from parameter name to tensor.
 
-    Its names and shapes must be those of ``base``. ``out`` is the safetensors file to write, with dense float32 tensors
-    (integers stay integers).
+    Each tensor must have the name and the shape of a tensor of ``base``; some tensors may be missing. ``out`` is the
+    safetensors file to write. Its tensors are dense, and floats are float32; integers keep their type.
 
     Raises:
         UntrustedFileRejected: the file was refused.

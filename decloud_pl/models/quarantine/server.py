@@ -1,8 +1,8 @@
 """The child of `WarmQuarantine`: imports torch once and opens each file in a separate fork.
 
 It reads one JSON request per line from standard input and writes one JSON line per request, until its input ends.
-This process never opens a file itself. Each fork has its own session and limits, like the child of `Opening`. It ends
-with its file and leaves no state for the next one.
+This process never opens a file itself. Each fork has its own session and limits, like the child of `Opening`. A fork
+ends after its file, so the next file starts without any state of earlier files.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _in_a_fork(request: Mapping[str, Any], answers: int) -> bytes:
 
 
 def _code_of(fork: int) -> int | None:
-    """Return the exit code of a fork that has closed its pipe, or None if it keeps running.
+    """Return the exit code of a fork that has closed its pipe, or None if the fork keeps running.
 
     The pipe closes a moment before the process ends.
     """

@@ -1,6 +1,6 @@
 """Quarantine for many files: one child imports torch once and forks for each file.
 
-Each file has the same limits as in `opening`. Only the seconds of the import are saved.
+Each file has the same limits as in `opening`. Only the seconds that each import of torch would take are saved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _END_SECONDS = 2.0
 
 
 class WarmQuarantine:
-    """Opens any number of files. The child starts with the first file and ends with the context or this process."""
+    """Opens files in a child, which starts when the first file is opened and ends with the context or this process."""
 
     def __init__(self, limits: ProcessLimits | None = None) -> None:
         self._limits = limits or ProcessLimits()
@@ -45,7 +45,7 @@ class WarmQuarantine:
         return out
 
     def close(self) -> None:
-        """End the child. The next file starts a new one."""
+        """End the child. The next file starts a new child."""
         process, self._process = self._process, None
         if process is None:
             return

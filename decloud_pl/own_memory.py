@@ -1,4 +1,4 @@
-"""Hide the memory of this process, which may contain a key. Every command imports this first, so it imports little."""
+"""Hide the memory of this process, which may contain a key. Every command imports this module first; keep it small."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 def hide_memory() -> None:
     """Hide this process's memory and environment from core dumps and from other processes of this user.
 
-    A process that trains must not call it, because GPU libraries need these rights to share memory between
-    processes. On systems other than Linux, it only disables core dumps.
+    A process that trains must not call this function: GPU libraries share memory between processes, which needs the
+    access that it blocks. On systems other than Linux, it only disables core dumps.
     """
     forbid_core_dumps()
     if sys.platform == "linux":
@@ -33,7 +33,7 @@ def forbid_core_dumps() -> None:
 
 
 def limit_memory(more_bytes: int) -> None:
-    """Limit the growth of this process's address space to ``more_bytes``. Only Linux supports this."""
+    """Let this process's address space grow by at most ``more_bytes``. On systems other than Linux, set no limit."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) if sys.platform == "linux" else 0
     if pages:
         lower_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more_bytes)

@@ -1,14 +1,14 @@
 """Choose the proxy and the trusted certificates for an address, in the same way for every client.
 
-It reads the variables that curl and requests support:
+This module reads the environment variables that curl and requests support:
 
 - ``HTTP_PROXY``, ``HTTPS_PROXY`` and, as the default for both, ``ALL_PROXY``. Lower-case variables take precedence. A
-  ``ws`` address uses the proxy for ``http``, and ``wss`` that for ``https``.
-- ``NO_PROXY`` lists hosts without a proxy: names (including subdomains), IP addresses and networks such as
+  ``ws`` address uses the proxy for ``http``, and a ``wss`` address uses the proxy for ``https``.
+- ``NO_PROXY`` lists hosts to connect to directly: names (including subdomains), IP addresses and networks such as
   ``10.0.0.0/8``, each with an optional port, or ``*`` for all hosts. Loopback addresses never use a proxy.
-- ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` and ``SSL_CERT_FILE`` set the certificates to trust instead of the
-  system's: a PEM file, or a folder prepared with `openssl rehash`. The first one that is set applies, because package
-  managers also set ``SSL_CERT_FILE``, but only users set the others.
+- ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` and ``SSL_CERT_FILE`` name the certificates to trust instead of the
+  system's: a PEM file, or a folder prepared with `openssl rehash`. The first of these variables that is set applies.
+  ``SSL_CERT_FILE`` comes last because package managers set it, too, while only users set the others.
 
 Error messages never repeat a proxy's address, because it may contain a login.
 """
@@ -46,24 +46,27 @@ class Route:
 
     Attributes:
         proxy: the http or https address of the proxy, including its login; None to connect directly.
-        certificates: a file or folder with trusted certificates; None to trust the system's, or without TLS.
+        certificates: a file or folder with trusted certificates; None to trust the system's, or without encryption.
     """
 
     proxy: str | None
     certificates: Path | None
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return a new context that trusts ``certificates``, or None to trust the system's."""
+        """Return a new context that trusts ``certificates``, or None if the client should trust the system's."""
         return None if self.certificates is None else _context(self.certificates)
 
     def proxy_ssl_context(self) -> ssl.SSLContext | None:
-        """Return the context for the connection to the proxy itself, or None if that is not encrypted."""
+        """Return the context for an encrypted connection to the proxy itself.
+
+        Return None if the connection is not encrypted, or if the client should trust the system's certificates.
+        """
         return self.ssl_context() if (self.proxy or "").startswith("https:") else None
 
     def proxy_with_plain_login(self) -> str | None:
-        """Return ``proxy`` with an unescaped login, for a client that sends it unchanged.
+        """Return ``proxy`` with its login unescaped, for a client that would send an escaped login as it is.
 
-        A login with one of ``/?#[]`` or with non-ASCII letters stays escaped.
+        A login that contains one of ``/?#[]``, or other than printable ASCII characters, stays escaped.
         """
         if self.proxy is None:
             return None
@@ -80,11 +83,11 @@ def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
 
     Args:
         url: an http, https, ws or wss address; other schemes never use a proxy.
-        environ: the variables; the default is the environment of this process.
+        environ: the environment variables; by default those of this process.
 
     Raises:
-        ConfigError: a variable for this address has an invalid proxy, or certificates that the address needs are
-            missing or invalid.
+        ConfigError: the proxy for this address is invalid, or the address needs certificates and a variable names a
+            file or folder without valid ones.
     """
     environ = os.environ if environ is None else environ
     proxy = _proxy_to(url, environ)
@@ -107,9 +110,9 @@ def _proxy_to(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Return the file or folder of the first variable that is set, or None if none is set.
+    """Return the certificates that the first set variable names, as a file or folder; None if no variable is set.
 
-    All of them are checked, because a library may read any of them.
+    The paths in all the variables are checked, because a library may read any of the variables.
 
     Raises:
         ConfigError: a file or folder is missing or contains no certificates.
@@ -121,7 +124,7 @@ def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | Non
 
 
 def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return the variables in force with their values, for display; logins are removed.
+    """Return the proxy and certificate variables that take effect, with their values but without logins, for display.
 
     Raises:
         ConfigError: as `route_to`.
@@ -142,9 +145,9 @@ def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return environment variables with which the clients of libraries, such as loggers, take the same routes.
+    """Return variables to add to the environment, so that libraries such as loggers take the same routes.
 
-    An invalid variable raises no error, because it may not apply to the addresses of the library.
+    A variable with an invalid value raises no error, because the library may not connect to an address that needs it.
     """
     found: dict[str, str] = {}
     if any(_value(name, environ)[1] for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):
@@ -158,7 +161,7 @@ def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return a variable's name as written and its value. A lower-case variable takes precedence, even if empty."""
+    """Return a variable's name and value. Prefer the name in lower case if that is set, even to an empty text."""
     written = name.lower() if name.lower() in environ else name
     return written, environ.get(written, "").strip()
 

@@ -1,4 +1,4 @@
-"""Ranges of settings, declared next to their types: ``epochs: Annotated[int, ONE_OR_MORE] = 1``.
+"""The allowed values of settings, declared next to the types: ``epochs: Annotated[int, ONE_OR_MORE] = 1``.
 
 `decloud_pl.config` checks every declared range after it has composed the settings.
 """
@@ -18,12 +18,12 @@ _INFINITY = float("inf")
 
 @dataclass(frozen=True)
 class Range:
-    """A set of values.
+    """A set of allowed values.
 
     Attributes:
         words: completes "NAME must be …" in an error message.
-        holds: returns whether a value is in the range; may raise a ValueError that says why it is not.
-        example: a valid value, which the message suggests after such a ValueError.
+        holds: returns whether a value is in the range. Instead of False, it may raise a ValueError with the reason.
+        example: a valid value, which the error message suggests if ``holds`` raised a ValueError.
     """
 
     words: str
@@ -46,7 +46,7 @@ MAYBE_AMOUNT = Range(AMOUNT.words, lambda text: not text or parse_sol(text) >= 0
 
 
 def _addresses(check: Callable[[str], None], example: str) -> Range:
-    """Return a range for a URL or a list of URLs; an empty text is in the range."""
+    """Return the range of addresses, or lists of addresses, that ``check`` accepts. An empty text is in the range."""
 
     def holds(value: str | list[str]) -> bool:
         for address in value if isinstance(value, list) else [value] if value else []:
@@ -69,13 +69,13 @@ def at_most(limit: float) -> Range:
 
 
 def one_of(*words: str) -> Range:
-    """Return the range of the given words; the error message does not list an empty word."""
+    """Return the range that contains only the given words. The error message does not list an empty word."""
     shown = [repr(word) for word in words if word]
     return Range(f"{', '.join(shown[:-1])} or {shown[-1]}", lambda value: value in words)
 
 
 def some_of(words: Collection[str]) -> Range:
-    """Return the range of lists of the given words without repetitions."""
+    """Return the range of lists that contain only the given words, each at most once."""
     return Range(
         f"a list of some of {', '.join(words)}, each at most once",
         lambda names: len(set(names)) == len(names) and set(names) <= set(words),
@@ -83,7 +83,10 @@ def some_of(words: Collection[str]) -> Range:
 
 
 def declared(node: object, above: str = "") -> Iterator[tuple[str, Any, Range]]:
-    """Yield each range declared in a dataclass or its nested dataclasses, as (key of the setting, value, range)."""
+    """Yield (key, value, range) for each setting with a declared range, in a dataclass and its nested dataclasses.
+
+    Settings with the value None are left out.
+    """
     hints = get_type_hints(type(node), include_extras=True)
     for entry in fields(node):  # type: ignore[arg-type]  # a dataclass
         place, value = f"{above}{entry.name}", getattr(node, entry.name)

@@ -1,8 +1,8 @@
 """Remove API keys from URLs before they are shown, logged or stored.
 
 Providers put API keys into the path (``/v2/KEY``), the query (``?api-key=KEY``) or before the host
-(``user:password@``), and such a key looks like a harmless path. So `redact` keeps only scheme, host and port of a URL.
-It does not cover a key in a host name, or keys outside of URLs; `decloud_pl.secrets` keeps those out of the
+(``user:password@``). A key in a path looks like a harmless name. So `redact` keeps only scheme, host and port of a URL.
+It does not remove a key in a host name, or keys outside of URLs; `decloud_pl.secrets` keeps those out of the
 configuration.
 """
 
@@ -20,7 +20,7 @@ _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUT
 
 
 def looks_secret(name: str) -> bool:
-    """Return whether a variable's name looks like that of a secret, so that no child process may inherit it."""
+    """Return whether a variable's name suggests that its value is a secret, such as ``API_TOKEN``."""
     return any(word in name.upper() for word in _SECRET_WORDS)
 
 

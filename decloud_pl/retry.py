@@ -1,4 +1,4 @@
-"""Waits between attempts: exponential back-off and the ``Retry-After`` header."""
+"""How long to wait between attempts: exponential back-off, and the ``Retry-After`` header."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _DOUBLINGS = 32
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits that double from ``first`` to ``longest``, in seconds."""
+    """A series of waits. Each is twice as long as the last, from ``first`` to at most ``longest`` seconds."""
 
     first: float
     longest: float
 
     def after(self, failures: int) -> float:
-        """Return the wait after this many failures in a row (at least 1)."""
+        """Return how many seconds to wait after this many consecutive failures (at least 1)."""
         return min(self.first * 2.0 ** min(failures - 1, _DOUBLINGS), self.longest)
 
     def waits(self) -> Iterator[float]:
-        """Yield the wait after each failure, without end."""
+        """Yield, without end, the seconds to wait after the first failure, after the second, and so on."""
         return (self.after(failures) for failures in itertools.count(1))
 
 
@@ -60,11 +60,12 @@ def _jittered_sleep(seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How a store retries short failures. The store's caller must handle longer ones.
+    """How a store retries a failed request. If the failure lasts longer, the store's caller must handle it.
 
     Attributes:
         attempts: number of attempts, including the first.
-        backoff: waits between attempts. If a store requests a longer wait, the error is raised at once.
+        backoff: the waits between attempts. If the server asks for a wait longer than ``backoff.longest``, the error is
+            raised at once.
         sleep: waits a number of seconds; tests replace it.
     """
 

@@ -1,4 +1,4 @@
-"""Reads the activity file next to the journal: the state of the daemon, and the rounds that it skipped and why."""
+"""Reads the activity file next to the journal: the daemon's state, its troubles, and the rounds that it skipped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EVENTS = (("skipped", "skips", "reason"), ("trouble", "troubles", "message"))
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line of the log: a change of state, a skipped round or a trouble (``kind``)."""
+    """One line of the log. ``kind`` is the state that a round entered, ``skipped`` or ``trouble``."""
 
     at: float
     kind: str
@@ -38,7 +38,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """The state of a daemon at its last heartbeat. ``alive`` is whether it still runs."""
+    """A daemon's state at its last heartbeat. ``alive`` is True if the daemon still runs."""
 
     alive: bool
     pid: int
@@ -55,11 +55,11 @@ class DaemonStatus:
 class ActivityReader:
     """The entries of one owner in an activity file. A context manager.
 
-    The file only supplements the journal, so the reader omits everything that it cannot read.
+    The file only supplements the journal, so a missing or damaged file raises no error: the reader returns no entries.
 
     Args:
         home: the daemon's home folder.
-        owner: the owner; None for the owner of the daemon with the latest heartbeat.
+        owner: the owner of the entries; None for the owner whose daemon sent the latest heartbeat.
     """
 
     def __init__(self, home: Path, owner: Owner | None) -> None:
@@ -101,7 +101,10 @@ class ActivityReader:
         return found
 
     def skip_reasons(self) -> list[tuple[str, int]]:
-        """Return the reasons for skipped rounds with their counts, most frequent first. Numbers are replaced by …."""
+        """Return each reason for a skip with the number of skipped rounds, the most frequent reason first.
+
+        Reasons that differ only in their numbers are counted together, with ``…`` in place of each number.
+        """
         counts: Counter[str] = Counter()
         question = "SELECT reason, COUNT(*) FROM skips WHERE scope = ? GROUP BY reason"
         for reason, count in self._ask(question, (self._scope,)):
@@ -144,7 +147,7 @@ def log(
     before: float | None = None,
     limit: int = 50,
 ) -> list[LogEntry]:
-    """Return the log entries from both files, the latest first.
+    """Return the log entries of the journal and the activity file, the latest first.
 
     Args:
         journal: the source of the state changes.

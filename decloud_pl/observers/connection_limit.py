@@ -1,7 +1,7 @@
-"""Limits the number of connections to a server, and the time until a connection sends a request.
+"""Limits the number of connections to a server, and how long each may stay open.
 
-Neither aiohttp nor uvicorn limits the number of connections, or the time for the head of a request. Each connection
-uses a file descriptor of the process.
+Neither aiohttp nor uvicorn limits the number of connections, or the time in which a client must send the head of its
+request. Each connection uses a file descriptor of the process.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class ConnectionLimit:
 
     Args:
         most: the largest number of open connections.
-        seconds: how long a connection may stay open without a request.
-        longest: how many seconds a connection with a request may stay open. There is no limit after an upgrade to
-            another protocol, such as WebSocket.
+        seconds: after this time, and then at this interval, a connection is aborted if it has no request in progress.
+        longest: the most seconds for any connection. There is no limit after an upgrade to another protocol, such as
+            WebSocket.
     """
 
     def __init__(self, *, most: int = _MOST, seconds: float = _HEAD_SECONDS, longest: float = _LONGEST_SECONDS) -> None:
@@ -36,7 +36,7 @@ class ConnectionLimit:
         self._open: set[asyncio.Transport] = set()
 
     def guard(self, protocol: ProtocolT, is_busy: Callable[[ProtocolT], bool]) -> asyncio.Protocol:
-        """Return a protocol that admits or refuses its connection, and then hands it to ``protocol``.
+        """Return a protocol for one new connection, which it either aborts or hands to ``protocol``.
 
         Args:
             protocol: the server's protocol.

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 class RedactingFormatter(logging.Formatter):
     """Removes keys from the addresses in log lines and tracebacks, because other libraries log complete addresses.
 
-    A message takes exactly one line, so untrusted text cannot forge another line.
+    Each message stays on one line, so that untrusted text cannot imitate a line of the log.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -53,7 +53,7 @@ class LoggingReporter:
         self._inner.report(event)
 
     def _is_written(self, record: RoundRecord) -> bool:
-        """Return whether a change needs no log line: its state and reason are logged, or a `Trouble` event follows."""
+        """Return whether a change needs no log line: the log has its state and reason, or a `Trouble` follows."""
         state, reason = self._written.get(record.round_id, (None, ""))
         if state is record.state and (record.next_try_at or record.reason in ("", reason)):
             return True

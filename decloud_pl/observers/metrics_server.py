@@ -24,8 +24,8 @@ _OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 def is_own_host(host: str) -> bool:
     """Return whether a request's ``Host`` is a loopback name of this machine, with any port.
 
-    This prevents DNS rebinding: if the name of another site resolves to this machine, a request from its page still has
-    that name as its ``Host``.
+    This prevents DNS rebinding: if another site lets its name resolve to this machine, the browser still sends that
+    name as ``Host`` in the requests of the site's pages.
     """
     try:
         return urlsplit(f"//{host}").hostname in _OWN_NAMES
@@ -40,12 +40,12 @@ def add_routes(
     *,
     refresh: Callable[[], None] = lambda: None,
 ) -> None:
-    """Add both pages to an application.
+    """Add ``/metrics`` and ``/healthz`` to an application.
 
     Args:
         application: the aiohttp application.
         home: the daemon's home folder.
-        owner: the owner of the rounds; None for the owner with the latest change.
+        owner: the owner of the rounds; None for the owner whose rounds changed last.
         refresh: called before each answer, so that the daemon records its current state.
     """
     from aiohttp import web
@@ -70,10 +70,10 @@ def add_routes(
 async def metrics_server(
     home: Path, owner: Owner, config: MetricsConfig, *, refresh: Callable[[], None] = lambda: None
 ) -> AsyncIterator[int]:
-    """Serve both pages while the context is open; yield the port.
+    """Serve ``/metrics`` and ``/healthz`` while the context is open; yield the port.
 
-    On a host other than loopback, anyone who can connect may read the pages, with any ``Host`` header. They contain
-    amounts and states of rounds, but no secrets.
+    If ``config.host`` is not loopback, anyone who can connect may read the pages, and the ``Host`` header is not
+    checked. The pages contain amounts and states of rounds, but no secrets.
 
     Raises:
         ConfigError: the port is in use, or the host is not an address of this machine.

@@ -42,18 +42,18 @@ _DESKTOP = ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One notification. ``kind`` is a type of Apprise: info, success, warning or failure."""
+    """One notification. ``kind`` is one of Apprise's notification types: info, success, warning or failure."""
 
     kind: str
     text: str
 
 
 class Occasions:
-    """Decides which events need a message. A condition that lasts produces only one message.
+    """Decides which events need a message. A lasting condition, such as a low balance, causes one message.
 
     Args:
         wishes: the user's settings.
-        started_at: Unix seconds; silence is measured from then until the chain first answers.
+        started_at: the start of the daemon, in Unix seconds. Silence is measured from here if the chain never answered.
     """
 
     def __init__(self, wishes: NotifyConfig, *, started_at: float) -> None:
@@ -81,7 +81,12 @@ class Occasions:
         return None
 
     def of_silence(self, now: float, heard_at: float | None) -> Message | None:
-        """Return a message if the chain has been silent for too long, or has answered again. Times are Unix seconds."""
+        """Return a message if the chain has now been silent for too long, or if it answers again after that.
+
+        Args:
+            now: the current time in Unix seconds.
+            heard_at: when the chain last answered, in Unix seconds; None if it never answered.
+        """
         limit = self._wishes.silent_minutes * 60
         silence = now - (self._started_at if heard_at is None else heard_at)
         if not limit or silence < limit:
@@ -153,7 +158,7 @@ class Address:
         return bool(answer["delivered"])
 
     async def _ask(self, message: Mapping[str, str] | None) -> dict[str, Any]:
-        """Return a child process's answer. If the child gives no answer, return one that reports a failed delivery."""
+        """Return the child process's answer. Without an answer, return a report of a failed delivery."""
         lifetime = self._seconds + _STARTING_SECONDS
         asked = {"url": self._url, "seconds": self._seconds, "lifetime": lifetime, "message": message}
         try:
@@ -165,7 +170,7 @@ class Address:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of child processes plus the variables for desktop notifications."""
+    """Return the environment for the child process, with the variables that desktop notifications need."""
     return child_environment(os.environ) | {name: os.environ[name] for name in _DESKTOP if name in os.environ}
 
 
@@ -225,7 +230,7 @@ async def notifying(
     now: Callable[[], float] = time.time,
     send_seconds: float = _SEND_SECONDS,
 ) -> AsyncIterator[list[AppriseNotifier]]:
-    """Send notifications while the context is open. The yielded list is empty if no address is set.
+    """Send notifications while the context is open. Yield a list with the notifier; it is empty if no address is set.
 
     Args:
         wishes: the user's settings.

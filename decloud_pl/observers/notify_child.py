@@ -1,8 +1,8 @@
 """Runs Apprise in a separate process, so that a service's answer costs the daemon no memory and no thread.
 
-The process reads one JSON object from standard input and writes one to standard output; see `main`. HTTP answers have
-the same limits as everywhere in this program. Other protocols are limited by this process's memory limit and by the
-parent's timeout.
+The process reads one JSON object from standard input and writes one to standard output; see `main`. It limits HTTP
+answers as the rest of the program does. For other protocols, only this process's memory limit and the parent's timeout
+apply.
 """
 
 from __future__ import annotations
@@ -30,9 +30,18 @@ _MEMORY_BYTES = 256 << 20
 def main() -> None:
     """Check an address or send a message to it.
 
-    The request has ``url``, ``seconds`` for one HTTP exchange, ``lifetime`` in seconds, and ``message``, which is null
-    or has ``title``, ``body`` and ``kind``. The answer has ``service``, which is empty if Apprise does not support the
-    address; ``delivered``; and ``wrong``, which is null or the message and the fix of a `ConfigError`.
+    Keys of the request:
+
+    - ``url``: the address.
+    - ``seconds``: the time limit of one HTTP exchange.
+    - ``lifetime``: the time limit of this process in seconds.
+    - ``message``: an object with ``title``, ``body`` and ``kind``; null to check the address only.
+
+    Keys of the answer:
+
+    - ``service``: the service's name; empty if Apprise does not support the address.
+    - ``delivered``: whether the message was delivered.
+    - ``wrong``: the message and the fix of a `ConfigError`; null without one.
     """
     hide_memory()  # the address contains credentials
     messages = open_messages()
@@ -72,7 +81,10 @@ def _deliver(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _session(seconds: float, wrong: list[ConfigError]) -> type[requests.Session]:
-    """Return the session class for plug-ins. The functions of `requests` create a session for each exchange."""
+    """Return a class to replace `requests.Session`. It limits each exchange and adds each `ConfigError` to ``wrong``.
+
+    Apprise's plug-ins call functions such as `requests.post`, and these create a session for each exchange.
+    """
 
     class Session(WholeSession):
         def __init__(self) -> None:

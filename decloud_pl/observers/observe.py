@@ -73,15 +73,15 @@ async def observed(
     notify_urls: str | None,
     metrics: MetricsConfig,
 ) -> AsyncIterator[Reporter]:
-    """Yield a reporter for a daemon that passes events to ``reporter`` and to all other observers.
+    """Yield the daemon's reporter. It passes every event to ``reporter`` and to all other observers.
 
     Args:
         home: the daemon's home folder.
         owner: the owner of the rounds.
         health: the state of the RPC endpoints.
-        reporter: receives every event as well.
+        reporter: receives every event, and the wallet's earnings when they change.
         facts: information about this run that the dashboard shows.
-        settings: the settings for reports, without secrets.
+        settings: the settings to write into the reports, without secrets.
         notify: which events send a notification.
         notify_urls: the addresses for notifications; None for no notifications.
         metrics: host and port of the metrics server.
@@ -104,7 +104,7 @@ async def observed(
 
 
 def device(trainer: Mapping[str, Any]) -> str:
-    """Return the device for trainings with this trainer node, as far as this is possible without torch."""
+    """Return the device that trainings with this trainer node use, as far as it can be determined without torch."""
     accelerator = str(trainer.get("accelerator", "auto"))
     gpus = visible_gpus(os.environ)
     if accelerator in ("auto", "gpu", "cuda") and gpus:
@@ -113,7 +113,7 @@ def device(trainer: Mapping[str, Any]) -> str:
 
 
 def precision(trainer: Mapping[str, Any]) -> str:
-    """Return the precision for trainings. On a CPU, ``auto`` is resolved; on GPUs it depends on the driver."""
+    """Return the precision of trainings. Resolve ``auto`` on a CPU only, because on GPUs it depends on the driver."""
     wanted = str(trainer.get("precision", "32-true"))
     if wanted != "auto" or device(trainer) != "CPU":
         return wanted

@@ -1,4 +1,4 @@
-"""Plots of trainings and earnings. ``python -m decloud_pl.observers.plots FOLDER`` plots a report's curves."""
+"""Plots of trainings and earnings. ``python -m decloud_pl.observers.plots FOLDER`` plots the curves of one report."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def curves(metrics: Sequence[MetricsRow], title: str) -> Figure:
 
 
 def accuracies(metrics: Sequence[MetricsRow]) -> list[tuple[int, float]]:
-    """Return (optimizer step, accuracy) of every measurement. The finished update has the last step."""
+    """Return (optimizer step, accuracy) of every measurement. The finished update's is at the last step."""
     found: list[tuple[int, float]] = []
     step = 0
     for metric in metrics:

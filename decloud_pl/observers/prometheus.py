@@ -30,7 +30,7 @@ class TrainerCollector(Collector):
 
     Args:
         home: the daemon's home folder.
-        owner: the owner of the rounds; None for the owner with the latest change.
+        owner: the owner of the rounds; None for the owner whose rounds changed last.
         now: returns Unix seconds.
     """
 

@@ -42,7 +42,7 @@ _LONGEST_DRAWING = 60.0
 
 @dataclass(frozen=True, slots=True)
 class MetricsRow:
-    """One line of ``metrics.csv``: Unix seconds, a stage of the training, optimizer steps, loss and accuracy 0 to 1."""
+    """One line of ``metrics.csv``. ``time`` is in Unix seconds, steps are optimizer steps, ``accuracy`` is 0 to 1."""
 
     time: float
     stage: str
@@ -152,8 +152,8 @@ async def draw_curves(folder: Path) -> None:
 def read_metrics(path: Path) -> list[MetricsRow]:
     """Return the lines of a ``metrics.csv``; an empty list if the file does not exist.
 
-    An interrupted training resumes from its checkpoint. The steps that it repeats replace the earlier ones. An
-    incomplete last line is ignored.
+    An interrupted training resumes from its checkpoint and repeats some steps. Of a repeated step, only the latest line
+    is returned. An incomplete last line is ignored.
     """
     found: list[MetricsRow] = []
     try:

@@ -1,4 +1,4 @@
-"""Reports the daemon's state to systemd: sd_notify(3) over the datagram socket in ``NOTIFY_SOCKET``."""
+"""Reports the daemon's state to systemd through the datagram socket ``NOTIFY_SOCKET``, as in sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Notifier:
 
 @asynccontextmanager
 async def keep_alive(environ: Mapping[str, str]) -> AsyncIterator[Notifier]:
-    """Report that the service is ready, keep its watchdog alive from the event loop, and report the stop.
+    """Report that the service is ready, send watchdog messages from the event loop, and report the stop.
 
-    If the event loop hangs, it sends no watchdog messages, and systemd restarts the daemon.
+    If the event loop hangs, the messages stop, and systemd restarts the daemon.
     """
     notifier = Notifier(environ)
     notifier.send("READY=1")
@@ -58,7 +58,7 @@ async def _feed(notifier: Notifier) -> None:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Return the seconds within which systemd expects a watchdog message; None if it expects none."""
+    """Return how many seconds may pass between watchdog messages; None if systemd expects none from this process."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

@@ -28,13 +28,13 @@ _MOST_SECONDS = 1800.0
 
 
 class Background(ABC):
-    """Looks at completed rounds in the background, each day within limits of bytes and seconds.
+    """Scores completed rounds in the background. It limits the bytes per day, and the duration of each work item.
 
     Args:
         reader: downloads files by CID.
         reporter: receives an event when the work stops early.
-        what: the work, as the beginning of a sentence.
-        turn: held during the work, so that only one of several kinds of work runs at a time.
+        what: a name of the work that can begin a sentence.
+        turn: a lock that is held during the work. Kinds of work that share it run one at a time.
     """
 
     def __init__(self, reader: Fetcher, reporter: Reporter, *, what: str, turn: asyncio.Lock | None = None) -> None:
@@ -52,7 +52,7 @@ class Background(ABC):
         self._asked.put_nowait(round_id)
 
     async def gather(self) -> None:
-        """Look at the latest completed rounds once a day, and at each round passed to `ask`, until cancelled.
+        """Score the latest completed rounds once a day, and each round passed to `ask`, until cancelled.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -67,14 +67,14 @@ class Background(ABC):
 
     @abstractmethod
     async def _look_back(self) -> None:
-        """Look at the latest completed rounds that still need it."""
+        """Score the latest completed rounds that are not scored yet."""
 
     @abstractmethod
     async def _look_at(self, round_id: int) -> None:
-        """Look at one round, if it is completed and still needs it."""
+        """Score one round, if it is completed and not scored yet."""
 
     def _may_look(self, round_id: int) -> bool:
-        """Return whether to look at a round today; True only once a day for each round."""
+        """Return whether to score a round now: once a day at most, and only while the day's `Budget` lasts."""
         if round_id in self._later or self._budget.left <= 0:
             return False
         self._later.add(round_id)  # before the scoring, so that a cancelled one also waits
@@ -85,7 +85,7 @@ class Background(ABC):
             await self._quietly(partial(self._look_at, await self._asked.get()))
 
     async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work`` with a time limit. Report its failures and continue: these results can wait for another day.
+        """Run ``work`` with a time limit. Report a failure and continue, because the results can wait for another day.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -118,7 +118,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Metered:
-    """A fetcher that shares a limit on the total number of bytes."""
+    """A fetcher that limits each download to a part of a shared `Budget`, and subtracts the download's size from it."""
 
     inner: Fetcher
     budget: Budget

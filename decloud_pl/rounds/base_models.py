@@ -81,7 +81,7 @@ class BaseModels:
 
         Args:
             round_: the round.
-            entry: the data set to train on, or None if only its files describe the data set.
+            entry: the declaration of the data set to train on; None if only the user's files describe the data set.
             now: Unix seconds of the chain's clock.
         """
         if self.wishes.verify == "cid":
@@ -101,7 +101,7 @@ class BaseModels:
         return Check(_NAME, passed=True, detail=f"a {model.spec.architecture} with {model.classes} classes")
 
     def wants_look(self, round_: Round, *, now: int) -> bool:
-        """Return whether to `look` before the join. ``now`` is in Unix seconds of the chain's clock."""
+        """Return whether `look` must run before the join. ``now`` is in Unix seconds of the chain's clock."""
         if self.wishes.verify == "cid":
             return False
         seen = self._seen.get(round_.model_cid)

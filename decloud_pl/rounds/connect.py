@@ -20,7 +20,7 @@ from decloud_pl.journal.reader import JournalReader
 
 
 def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
-    """Return the dialect of a program whose revision may change. With ``network.dialect=auto`` it starts undecided.
+    """Return a dialect that can switch to another revision. With ``network.dialect=auto``, it starts undecided.
 
     Raises:
         ConfigError: no revision has this name, or an account is not a public key.
@@ -33,7 +33,7 @@ def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
 
 
 def known_dialect(network: NetworkConfig, journal: Path, genesis: str) -> Dialect:
-    """Return the configured dialect; with ``network.dialect=auto``, that of the revision stored in the journal.
+    """Return the configured dialect; with ``network.dialect=auto``, the dialect of the revision in the journal.
 
     Args:
         network: the settings.

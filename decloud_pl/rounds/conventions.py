@@ -1,4 +1,4 @@
-"""Choose the convention by which each validator reads updates, and give the reason."""
+"""Choose the convention to assume for each validator, and give the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Choice:
     Attributes:
         convention: how the validator applies an update's entries.
         gradient_rate: η of the ``gradient`` convention.
-        why: completes "…, because …".
+        why: the reason; completes "…, because …".
     """
 
     convention: Convention
@@ -33,8 +33,8 @@ class Choice:
 class Conventions:
     """Chooses the convention of a validator.
 
-    The user's setting decides, else what the validator's completed rounds show, else what the published validator of
-    the program's revision does.
+    The user's setting decides. Without it, the convention shown by the validator's completed rounds applies. If they
+    show none, the convention of the published validator software for the program's revision applies.
 
     Args:
         network: the user's settings of the network.

@@ -1,7 +1,7 @@
-"""Find the rounds that need attention: from the chain's events, by polling, and by a full comparison.
+"""Find the rounds that need attention: by the chain's events, by polling, and by a full comparison.
 
-Events and polls only name rounds. The daemon decides what to do from the current state of the chain. So lost, repeated
-or late events do no harm.
+Events and polls only name rounds. The daemon decides about a round from the current state of the chain. So lost,
+repeated or late events do no harm.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RIVAL_FIX = "Stop it, or use a separate wallet on each machine."
 
 
 class Discovery:
-    """Keeps the open rounds that this wallet has not joined.
+    """Keeps a list of the open rounds that this wallet has not joined.
 
     `reconcile`, `catch_up` and `on_event` return the numbers of the rounds that need attention.
 
@@ -84,9 +84,9 @@ class Discovery:
         return [*self._unfinished(), *await self._fitting()]
 
     def on_event(self, event: Event) -> list[int]:
-        """Return the round of an event if it concerns this wallet.
+        """Return the round of an event in a list, or an empty list if the event cannot concern this wallet.
 
-        The cost does not depend on the number of rounds.
+        The time that this takes does not depend on the number of rounds.
         """
         self._sightings.on_event(event)
         if isinstance(event, RoundAborted):
@@ -128,7 +128,7 @@ class Discovery:
         return [record.round_id for record in self._steps.journal.unfinished()]
 
     async def _fitting(self) -> list[int]:
-        """Return the open rounds that fit, judged by their last known state."""
+        """Return the open rounds that this wallet should join, judged by their last known state. `skip` the others."""
         if not self._open:
             return []
         now, balance = await self._steps.chain.now_and_balance(self._steps.wallet.address)
@@ -142,7 +142,7 @@ class Discovery:
         return fitting
 
     async def _recognise(self, submissions: list[Submission]) -> None:
-        """Add rounds that this wallet joined outside this daemon, and unclaimed rewards, to the journal."""
+        """Add rounds joined outside this daemon to the journal. Reopen ended rounds with an unclaimed reward."""
         steps = self._steps
         rounds = await steps.chain.rounds_by_id([entry.round_id for entry in submissions])
         for entry in submissions:
@@ -158,7 +158,7 @@ class Discovery:
                 steps.keep(replace(known, state=State.SUBMITTED, reason="its reward is not claimed yet", attempts=0))
 
     def _is_of_a_rival(self, event: Event) -> bool:
-        """Return whether an event shows a step of this wallet that this daemon did not take, and report it."""
+        """Return whether an event shows that another daemon or program used this wallet. If so, report it."""
         steps = self._steps
         if not isinstance(event, (TrainerJoined, GradientsSubmitted)) or event.trainer != steps.wallet.address:
             return False
@@ -175,7 +175,7 @@ class Discovery:
 
 
 def _is_news(submission: Submission, state: State | None) -> bool:
-    """Return whether the journal may lack a submission or its unclaimed reward."""
+    """Return whether a submission, or its unclaimed reward, may be missing from the journal."""
     if submission.reward_claimed:
         return False
     return state is None or (state.is_final and submission.contribution_bps > 0)

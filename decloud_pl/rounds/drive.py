@@ -1,4 +1,4 @@
-"""Drive one round: look at the chain, decide, do the next step, and repeat until the chain has to change."""
+"""Drive one round: look at the chain, decide, do the next step, and repeat until no step is possible now."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _FAUCET_LAMPORTS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The round needs another turn after so many seconds, even if the chain does not change."""
+    """The round needs another turn after this many seconds, even if the chain does not change."""
 
     seconds: float
 
@@ -72,16 +72,16 @@ class Driver:
     """Drives rounds independently of each other.
 
     Args:
-        steps: the effects: transactions, trainings, uploads.
+        steps: carries out transactions, trainings and uploads.
         policy: the user's rules for the daemon.
-        now: Unix seconds of this machine.
+        now: returns Unix seconds of this machine.
 
     Attributes:
         discovery: finds rounds.
         sightings: stores how rounds end.
-        ended: the rows of the rounds that ended in this run, in order.
+        ended: the journal's rows of the rounds that ended in this run, in order.
         finishing: rounds in a step that must complete before the daemon stops.
-        stopping: set it to start no new step.
+        stopping: set to True when the daemon stops. Then only late submissions (see `ready`) start.
     """
 
     def __init__(self, steps: Steps, policy: Policy, *, now: Callable[[], float] = time.time) -> None:
@@ -107,7 +107,7 @@ class Driver:
 
     @property
     def training(self) -> list[int]:
-        """The rounds whose training runs."""
+        """The rounds that are being trained."""
         return list(self._trainings)
 
     def deadline(self, round_id: int) -> float | None:
@@ -118,7 +118,7 @@ class Driver:
         """Reopen a round that has ended for this wallet, if the chain still allows a step.
 
         Returns:
-            Whether a step is left. If not, `ended` holds the round with the reason.
+            Whether a step is left. If not, the round is added to `ended` with the reason.
 
         Raises:
             ChainError: the chain cannot be queried.
@@ -141,7 +141,7 @@ class Driver:
     async def drive(self, round_id: int) -> Again | None:
         """Take all steps of a round that are possible now.
 
-        A failure of the round schedules a retry or ends the round.
+        A failed step is scheduled for a retry or ends the round.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -192,7 +192,7 @@ class Driver:
             return self.failed(round_id, DecloudError(f"Internal error ({type(error).__name__}).", fix=fix))
 
     async def _follow_upgrade(self) -> None:
-        """Detect the program's revision again, after it refused the form of an instruction."""
+        """Detect the program's revision again, because it may have changed or is undecided. Ignore a failure."""
         if self._steps.revisions is not None:
             with contextlib.suppress(ChainError):
                 await self._steps.revisions.look()
@@ -200,7 +200,7 @@ class Driver:
     async def _choose(self, round_id: int) -> RoundRecord | None:
         """Decide whether to join a new round; return its first row, or None if it does not fit.
 
-        The base model is inspected first. Decisions about other rounds do not wait for that.
+        The base model is inspected first. Decisions about other rounds do not wait for the inspection.
         """
         while True:
             chosen = await self._choose_now(round_id)
@@ -212,7 +212,7 @@ class Driver:
                     self.sightings.refuse(chosen)
 
     async def _choose_now(self, round_id: int) -> RoundRecord | Round | None:
-        """As `_choose`, but return the round itself if its base model must be inspected first."""
+        """Do the same as `_choose`, but return the `Round` if its base model must be inspected first."""
         steps, policy = self._steps, self._policy
         async with self._one_at_a_time:  # two rounds must not both take the last slot
             view = await steps.chain.view(round_id, steps.wallet.address)
@@ -259,20 +259,20 @@ class Driver:
         )
 
     def _submit_from(self, record: RoundRecord, view: View) -> int | None:
-        """Return when to submit a published update, in Unix seconds of the chain's clock; None for at once."""
+        """Return when to submit a published update, in Unix seconds of the chain's clock; None to submit it at once."""
         if not self._policy.submit_late or self.stopping or view.round is None or record.pinned_cid is None:
             return None
         margin = self._steps.submit_margin()
         return None if margin is None else int(view.round.submit_deadline - margin)
 
     def ready(self) -> list[int]:
-        """Return the rounds whose published update waits for its late submission."""
+        """Return the rounds whose published update waits to be submitted shortly before the deadline."""
         only = self._policy.only_round
         ready = [record.round_id for record in self._steps.journal.rounds(states=[State.READY])]
         return [round_id for round_id in ready if only in (None, round_id)]
 
     def lost_contact(self) -> None:
-        """Stop waiting with late submissions: no endpoint answered, so they are submitted at the next look.
+        """Make all late submissions due at the next look at their rounds, because no endpoint answered.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -327,7 +327,7 @@ class Driver:
             training.reschedule(asyncio.get_running_loop().time())
 
     async def _wait(self, record: RoundRecord) -> None:
-        """Download the base model while the round waits. In a bounded run (see `Policy`), end a withheld round."""
+        """While a round waits, download its base model. In a bounded run (see `Policy`), end a withheld round."""
         if record.state is State.WAITING and self._policy.auto_train:
             await self._steps.fetch_base_model(record)
         ended = {record.round_id for record in self.ended}
@@ -336,7 +336,7 @@ class Driver:
             self._end(record)
 
     def _leave(self, step: str, record: RoundRecord, view: View) -> None:
-        """Report, once in a run, that a step is left to the user. A bounded run then ends a round left unclaimed."""
+        """Report, once per run, that a step is left to the user. If it is the claim, end the round in a bounded run."""
         round_, place = view.round, view.submission
         if (record.round_id, step) in self._left or round_ is None or place is None:
             return
@@ -351,19 +351,19 @@ class Driver:
             self._end(record)
 
     def _note_rules(self, round_id: int, view: View) -> None:
-        """Report, once in a run, that a joined round breaks the user's rules. A join cannot be undone."""
+        """Report a joined round that the user's rules exclude, once per run. The join cannot be undone."""
         if view.round is None or view.submission is None or round_id in self._ruled:
             return
         self._ruled.add(round_id)
         why = self._joining.objection(view.round)
         if why and not view.submission.submitted:
             then = "This wallet has already joined, and a join cannot be undone, so the daemon completes the round."
-            self._steps.reporter.report(Noted(round_id, f"By your rules it would not be joined: {why}. {then}"))
+            self._steps.reporter.report(Noted(round_id, f"By your rules this round would not be joined: {why}. {then}"))
 
     def _reconsider(self, record: RoundRecord) -> None:
-        """Drop a withheld update if the validator's convention or the settings have changed, so that it trains again.
+        """Drop a withheld update if the validator's convention or the settings have changed.
 
-        The settings are compared once in a run.
+        Then the round is trained again. The settings are compared once per run.
         """
         if record.state is not State.WITHHELD or self._policy.force or not self._policy.auto_train:
             return
@@ -409,7 +409,7 @@ class Driver:
         return Again(wait)
 
     def _left_to_retry(self, record: RoundRecord) -> float:
-        """Return the most seconds to wait for a busy server, so that a retry still meets the round's deadline."""
+        """Return the longest wait for a busy server, in seconds, after which a retry still meets the deadline."""
         deadline = self._deadlines.get(record.round_id)
         if deadline is None:
             return LONGEST_RETRY_AFTER
@@ -424,7 +424,7 @@ class Driver:
 
 
 def next_deadline(round_: Round) -> int | None:
-    """Return a trainer's next deadline in Unix seconds of the chain's clock, or None if the status has none."""
+    """Return the next deadline for trainers in Unix seconds of the chain's clock; None if the status has none."""
     if round_.status is RoundStatus.WAITING_TRAINERS:
         return round_.join_deadline
     return round_.submit_deadline if round_.status is RoundStatus.TRAINING else None

@@ -20,7 +20,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A message that is not a failure. ``facts`` replace the values with the same names in the header of every view."""
+    """A message that is not a failure. Each of ``facts`` replaces the value of that name in every view's header."""
 
     round_id: int | None
     message: str
@@ -33,8 +33,8 @@ class Audited(Noted):
 
     Attributes:
         verdict: fair, equal, unfair or unknown; see `decloud_pl.journal.audits`.
-        lost_bps: how much of this wallet's fair share was not paid, beyond the noise, in basis points; negative if
-            more was paid.
+        lost_bps: the difference between this wallet's fair share and its paid share, in basis points; negative if more
+            was paid; 0 if the difference is within the noise.
     """
 
     verdict: str = "unknown"
@@ -43,7 +43,7 @@ class Audited(Noted):
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The state of one of this wallet's rounds on chain.
+    """The daemon has read one of this wallet's rounds from the chain.
 
     Attributes:
         round_id: the round.
@@ -77,7 +77,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A round entered another state."""
+    """A round's row in the journal changed, for example its state or reason. ``record`` is the new row."""
 
     record: RoundRecord
 
@@ -116,7 +116,7 @@ def training_event(round_id: int, message: Mapping[str, Any]) -> Training | None
 
 @dataclass(frozen=True, slots=True)
 class Uploading:
-    """The bytes of an update that were sent to a store so far."""
+    """The progress of an upload to a store. ``sent`` and ``total`` are numbers of bytes."""
 
     round_id: int
     store: str
@@ -130,8 +130,8 @@ class Trouble:
 
     Attributes:
         round_id: the round that failed; None if the failure concerns no single round.
-        message: the failure and, if something follows, what happens next.
-        cause: the failure alone.
+        message: the failure, and what the daemon does next, if anything.
+        cause: the failure alone; may be empty if ``message`` contains only the failure.
         of_machine: whether this machine lacks a resource, so that the user has to act.
     """
 

@@ -1,7 +1,7 @@
 """Find out from completed rounds by which convention a network's validators read updates.
 
 The chain stores which share of the reward each update got. Each convention predicts different shares for the same
-files. So the files and the shares together show which convention the validator used, without trust in a document.
+files. So the files and the shares together show which convention the validator used, whether that is documented or not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Outcome:
     Attributes:
         trainer: the trainer's address.
         share_bps: the share that the validator gave, in basis points.
-        gains: by convention, the gain in accuracy on held-out data, 0 to 1; None if the file could not be opened.
+        gains: by convention, the gain in accuracy on held-out data, -1 to 1; None if the file could not be opened.
     """
 
     trainer: str
@@ -42,14 +42,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The evidence from one round for its validator's convention.
+    """What one round shows about its validator's convention.
 
     Attributes:
         round_id: the round.
         validator: the address of the validator that scored it.
         dataset: the data set's name on chain.
         outcomes: one per submission.
-        missed: by convention, the error of its predicted shares as a part of the pool, 0 to 1.
+        missed: by convention, how far the shares that it predicts differ from the paid shares, as a fraction of the
+            reward pool, 0 to 1.
         convention: the convention that the validator used, or None if the round is inconclusive.
     """
 
@@ -63,11 +64,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The evidence from several rounds.
+    """What several rounds show about their validators' conventions.
 
     Attributes:
         rounds: the scored rounds, the latest first.
-        passed_over: by round, why it could not be scored.
+        passed_over: the rounds that could not be scored, with the reasons.
         convention: the convention of all conclusive rounds; None if no round is conclusive or they disagree.
     """
 
@@ -81,7 +82,7 @@ class Record:
 
 
 def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convention | None]:
-    """Return each convention's error and the convention that fits, or None; see `Evidence`."""
+    """Return `Evidence.missed` and `Evidence.convention` for the submissions of one round."""
     given = [outcome.share_bps / BPS_DENOMINATOR for outcome in outcomes]
     missed: dict[Convention, float] = {}
     for convention in get_args(Convention):
@@ -123,7 +124,7 @@ async def gather(
         folder: for downloads; the caller removes it.
         gradient_rate: η of the ``gradient`` convention on this network.
         max_bytes: the limit of each download.
-        most: the number of conclusive rounds that is enough.
+        most: the number of conclusive rounds to find. The search also ends after three times as many scored rounds.
         tell: called with a sentence before each slow operation.
 
     Raises:

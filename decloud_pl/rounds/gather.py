@@ -1,4 +1,4 @@
-"""Find out in the background by which conventions validators read updates, from completed rounds."""
+"""Score completed rounds in the background, to find out by which conventions validators read updates."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Evidences(Background):
     Args:
         chain: the network.
         reader: downloads files by CID.
-        catalog: finds the data sets. A round waits while its data set is not on this machine.
+        catalog: returns the catalogue of data sets. A round is scored once its data set is on this machine.
         journal: stores the results.
-        reporter: receives an event for each new result.
+        reporter: receives an event when a validator's convention is found or differs from before, and for failures.
         gradient_rate: η of the ``gradient`` convention.
         max_bytes: the limit of one download.
         turn: see `Background`.
@@ -89,7 +89,7 @@ class Evidences(Background):
             await self._look(round_)
 
     async def _look(self, round_: Round) -> Reading | None:
-        """Score a round and store the result in the journal; return None if a later attempt may succeed."""
+        """Score a round, store the result in the journal and return it. Return None if a later attempt may succeed."""
         if not self._may_look(round_.id):
             return None
         try:

@@ -47,14 +47,14 @@ class Joining:
             yield self._with_data(decision) if decision.accept else decision
 
     def resolved(self, round_: Round) -> str:
-        """Return the data set to train a round on; the chain's name if it cannot be resolved."""
+        """Return the data set to train a round on; if there is none, return the data set's name on chain."""
         try:
             return self.policy.resolve(round_.dataset)
         except DecloudError:
             return round_.dataset
 
     def record(self, round_: Round, reason: str) -> RoundRecord:
-        """Return the journal's first row of a round that this wallet joins or has joined."""
+        """Return a new journal row for a round that this wallet will join or has joined."""
         return RoundRecord(
             round_id=round_.id,
             state=State.SEEN,
@@ -78,7 +78,7 @@ class Joining:
             return None  # the check of the data set reports it
 
     def objection(self, round_: Round) -> str:
-        """Return which of the user's rules excludes a round's validator or creator, or ""."""
+        """Return why the user's rules exclude a round's validator or creator, or "" if they do not."""
         rules = party_rules(round_, self.policy.criteria.rewards, self._completion())
         return next((rule.detail for rule in rules if not rule.passed), "")
 
@@ -112,7 +112,10 @@ class Joining:
 
 
 def _filled(check: Check) -> Check:
-    """Pass the balance check: a network with a faucet fills the wallet before a join."""
+    """Return a failed balance check as passed, because the network's faucet fills the wallet before a join.
+
+    Return every other check unchanged.
+    """
     if check.name != "balance" or check.passed:
         return check
     return replace(check, passed=True, detail=f"{check.detail}; the network's faucet fills the wallet before a join")

@@ -25,7 +25,7 @@ _ABORTED = "the validator aborted the round and refunded its creator"
 class Wait:
     """No step until the chain changes. The journal shows ``state`` in the meantime.
 
-    ``until`` is a time at which a step is due even if the chain does not change, in Unix seconds of the chain's clock.
+    If ``until`` is set, a step is due at that time even if the chain does not change (Unix seconds, chain's clock).
     """
 
     state: State
@@ -70,9 +70,9 @@ def next_step(
         submission: this wallet's submission account, or None if the wallet has not joined.
         now: Unix seconds of the chain's clock.
         update_on_disk: whether this machine has the round's finished update.
-        withheld: why this update must not be submitted, or "".
+        withheld: why the finished update must not be submitted, or "" if it may.
         aborted: whether an event of the program reported that the validator aborted the round.
-        submit_from: when to submit a published update, in Unix seconds of the chain's clock; None for at once.
+        submit_from: when to submit a published update, in Unix seconds of the chain's clock; None to submit it at once.
     """
     if _is_aborted(round_, reported=aborted):
         return Finish(State.ABORTED, _ABORTED)
@@ -101,7 +101,7 @@ def next_step(
 def _is_aborted(round_: Round | None, *, reported: bool) -> bool:
     """Return whether the validator aborted the round.
 
-    The status after an abort is not documented, so the event is evidence as well.
+    It is not documented which status a round has after an abort, so the event counts as well.
     """
     if round_ is not None and round_.status is RoundStatus.CANCELLED:
         # The creator can cancel only before a validator has claimed the round.
@@ -148,7 +148,7 @@ def _in_training(
 
 
 def _can_wait(record: RoundRecord, round_: Round) -> bool:
-    """Return whether a late submission of a published update is safe and of use."""
+    """Return whether submitting a published update late is safe and useful."""
     if record.state is State.SUBMITTING:
         return False  # the transaction may be on its way
     if record.state is State.READY and record.attempts:
@@ -180,7 +180,7 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
 
 
 def _though(record: RoundRecord) -> str:
-    """Return a clause about the gain that held-out data predicted, with a possible cause, or "" without a gain."""
+    """Return a clause on the predicted gain and why there may be no reward; "" if held-out data predicted no gain."""
     if record.gain_low is None or record.gain_high is None or record.gain_low <= 0:
         return ""
     expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"

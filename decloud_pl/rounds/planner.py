@@ -26,13 +26,13 @@ _ENERGY_SHARE = 0.1
 
 @dataclass(frozen=True)
 class SettingsPlanner:
-    """Plans with the user's `Settings`. The round's number is the only text from the chain in the plan."""
+    """Plans with the user's `Settings`. The plan contains no text from the chain except the round's number."""
 
     settings: Settings
 
     @property
     def publish_reserve(self) -> float:
-        """Seconds to leave for publishing when a training ends."""
+        """The least number of seconds to leave between the end of a training and the deadline, for publishing."""
         return self.settings.fit.publish_reserve_seconds
 
     def plan(
@@ -81,16 +81,16 @@ class SettingsPlanner:
 
 
 def affordable_seconds(rewards: RewardsConfig, reward: int) -> float:
-    """Return after how many seconds of training the energy costs a tenth of a round's reward, in lamports.
+    """Return how many seconds a training may last until its energy costs a tenth of ``reward`` (lamports).
 
-    It is infinite if the power or the price of energy is not set.
+    Without a setting for the power or the price of energy, the result is infinite.
     """
     per_second = parse_sol(rewards.sol_per_kwh) * rewards.watts / WATT_SECONDS_PER_KWH
     return _ENERGY_SHARE * reward / per_second if per_second else math.inf
 
 
 def make_catalog(settings: Settings) -> Catalog:
-    """Return the catalogue with the network's names and the user's folder, mappings, paths and custom data sets.
+    """Return the catalogue of data sets for the names on the network and the user's settings.
 
     Raises:
         ConfigError: the program has no such revision.
@@ -121,10 +121,10 @@ def training_plan(
 
     Args:
         settings: the user's settings.
-        dataset: the data set's node.
+        dataset: the configuration node of the data set.
         base_model: see `RoundFile`.
         folder: see `RoundFile`.
-        name: the name of the round or experiment, for its logger.
+        name: the name of the round or experiment; it replaces ``{round}`` in the logger's node.
         threads: see `RoundFile`.
         finish_by: see `RoundFile`.
         score_split: see `RoundFile`.
@@ -152,7 +152,7 @@ def training_plan(
 
 
 def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
-    """Return the logger's node with the name of the round or experiment filled in."""
+    """Return the logger's node, with ``{round}`` replaced by the name and ``~`` expanded in ``save_dir``."""
     node = {key: value.replace("{round}", name) if isinstance(value, str) else value for key, value in logger.items()}
     if isinstance(node.get("save_dir"), str):
         node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
@@ -160,7 +160,7 @@ def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use; OMP_NUM_THREADS can lower it."""
+    """Return the number of processors that this process may use; the variable OMP_NUM_THREADS can lower it."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get("OMP_NUM_THREADS", "")
     return min(int(given), found) if given.isdecimal() and int(given) else found

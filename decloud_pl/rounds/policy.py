@@ -17,21 +17,22 @@ class Policy:
 
     Attributes:
         criteria: which rounds to join.
-        resolve: maps the chain's data set name to the data set to train on; raises `DatasetError`.
-        prepare: starts the download of a data set if needed; raises `DatasetNotReady` until its files are here.
-        entry: returns the catalogue's entry of a data set, or None if only its files describe it.
+        resolve: maps the chain's data set name to the data set to train on; raises `DatasetError` if there is none.
+        prepare: starts the download of a data set if needed; raises `DatasetNotReady` until the files are on this
+            machine.
+        entry: returns the declaration of a data set; None if only the user's files describe the data set.
         auto_train: if False, the daemon joins rounds and leaves their training to the user.
         auto_claim: if False, the daemon leaves rewards in their vaults.
         force: submit withheld updates, too.
         submit_late: submit a published update shortly before the deadline.
         poll_interval: seconds between polls of the chain while the WebSocket is disconnected.
-        only_round: the only round to work on.
-        stop_after: the number of rounds after which the daemon stops; it never joins more.
-        faucet: if the wallet is empty, request an airdrop from the network.
-        patience: seconds that a temporary reason against a join must last before it is reported.
+        only_round: the only round to work on; None for all rounds.
+        stop_after: the daemon stops after this many rounds have ended, and joins no more than this many.
+        faucet: if the wallet cannot pay for a round, request an airdrop from the network before the join.
+        patience: how many seconds a temporary reason against a join must last before it is reported.
         reconcile_interval: seconds between full comparisons of the chain with the journal.
-        on_downloaded: registers a callback; any thread may call it when a download from `prepare` has ended.
-        wait_for_endpoint: at the start, wait for an unreachable endpoint until the daemon is stopped.
+        on_downloaded: registers a callback, which any thread may call when a download that `prepare` started has ended.
+        wait_for_endpoint: at the start, retry without end while no endpoint answers.
         stop_seconds: the most seconds that running steps may take when the daemon stops.
     """
 

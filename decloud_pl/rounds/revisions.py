@@ -1,4 +1,4 @@
-"""Follow the program's revision while the daemon runs, so that an upgrade in place costs no reward."""
+"""Detect the revision of the network's program while the daemon runs, so that no reward is lost after an upgrade."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from decloud_pl.rounds.policy import DAY_SECONDS
 
 
 def is_of_layout(error: BaseException) -> bool:
-    """Return whether the program refused the form of an instruction.
+    """Return whether an error shows that the program refused the form of an instruction.
 
-    Then the network may run another revision than the assumed one.
+    In this case, the network may run another revision than the assumed one.
     """
     return isinstance(error, ProgramError) and error.code in LAYOUT_ERRORS
 
@@ -33,9 +33,9 @@ class Revisions:
         rpc: the network's RPC client.
         dialect: the dialect that is switched to the detected revision.
         journal: stores the detected revision.
-        reporter: receives an event for every change.
-        payer: the address of the daemon's wallet.
-        now: Unix seconds.
+        reporter: receives an event at the start and for every change of the revision.
+        payer: the address of the daemon's wallet, for simulated transactions.
+        now: returns Unix seconds.
     """
 
     def __init__(

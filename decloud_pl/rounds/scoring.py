@@ -30,7 +30,7 @@ _MEMORY_SHARE = 2
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The samples that a model gets right, and those whose prediction float errors may change."""
+    """How many samples a model classifies correctly, and for how many its two most likely classes are almost tied."""
 
     correct: int
     ties: int
@@ -38,21 +38,22 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the submissions of a round score on one split.
+    """The scores of a round's submissions on one split.
 
     Attributes:
         dataset: the name of the data set on this machine.
         samples: the number of samples.
-        labels: the SHA-256 of their labels, hexadecimal.
+        labels: the SHA-256 of the samples' labels, hexadecimal.
         base: the base model's score.
         submissions: the round's submissions, sorted by the trainer's address.
-        opened: by trainer and convention, the score with its update; None for a file that cannot be opened, or that
-            cannot be fetched and has no share.
-        refused: by trainer, why a file was not opened.
-        products: by convention, for each pair of the opened submissions, the sum over the samples of the product of
-            their changes against the base model (1 for a sample won, -1 for one lost).
-        alike: for each pair of the opened submissions, the cosine of the two updates.
-        torch: the version of torch that scored.
+        opened: by trainer and convention, the score of the model with the trainer's update; None for a trainer whose
+            file was not opened.
+        refused: by trainer, why a file was not opened: it is not usable, or it cannot be fetched and has no share.
+        products: by convention, for each pair of the opened submissions, the sum over all samples of the product of
+            the two changes. A change is 1 if only the updated model is right about the sample, -1 if only the base
+            model is, and otherwise 0.
+        alike: for each pair of the opened submissions, the cosine similarity of the two updates.
+        torch: the version of torch that computed the scores.
     """
 
     dataset: str
@@ -101,7 +102,7 @@ async def score_round(
 
     Raises:
         ChainError: the network cannot be queried.
-        StoreError: a file cannot be downloaded.
+        StoreError: the base model, or an update with a share of the reward, cannot be downloaded.
         DatasetError: the data set is not on this machine.
         TrainingError: the base model or the updates cannot be scored.
         TimeoutError: scoring takes too long on this machine.
@@ -133,7 +134,10 @@ async def score_round(
 async def _fetch(
     reader: Fetcher, folder: Path, round_id: int, submissions: list[Submission], max_bytes: int
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Return the files by trainer, and why others were not fetched. A CID of several trainers is fetched once."""
+    """Return the fetched files, and the reasons why others were not fetched, both by trainer.
+
+    A CID that several trainers share is fetched once.
+    """
     by_cid: dict[str, Path] = {}
     files: dict[str, Path] = {}
     refused: dict[str, str] = {}
@@ -191,7 +195,7 @@ def _scores(
 
 
 def _memory() -> int:
-    """Return the bytes of this machine's memory, or 0 if it does not say."""
+    """Return the size of this machine's memory in bytes, or 0 if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):

@@ -34,13 +34,14 @@ class Criteria:
     """The user's criteria for joining. Amounts are in lamports.
 
     Attributes:
-        datasets: the data sets to train for, by the chain's or the mapped names; empty means any.
-        rewards: the limits of the reward.
+        datasets: the data sets to train for, by their names on chain or on this machine; empty means any.
+        rewards: the user's limits on rewards and rules for validators and creators.
         max_concurrent_rounds: the most rounds to work on at a time.
         join_cost: the most that a round can cost, see `join_cost`.
         daily_cap: the most that fees and deposits may cost in 24 hours; 0 means no cap.
         adapts: whether a training adapts its duration to the time until the deadline.
-        own: the user's own criteria by name. Each returns why not to join a round in a `Situation`, or "".
+        own: the user's own criteria by name. Each takes a round and the `Situation`, and returns why not to join the
+            round, or "" to join it.
     """
 
     datasets: Collection[str] = ()
@@ -62,10 +63,12 @@ class Situation:
         occupied_slots: the number of rounds whose training runs or is still to come.
         spent: lamports spent on fees and deposits in the last 24 hours.
         train_seconds: by data set, the measured seconds from the start of a training to its published update.
-        submit_window: the seconds that earlier rounds left for this, or None without an earlier round.
-        join_seconds: the measured seconds of a join.
+        submit_window: in earlier rounds, the median seconds from the start of the training to the submit deadline; None
+            without an earlier round.
+        join_seconds: the measured seconds that a join takes; 0 without a measurement.
         unsupported: why the daemon does not support the network's program, or "".
-        completion: by validator's address, how many of its known rounds it completed, and how many have ended.
+        completion: by validator's address, how many known rounds the validator completed, and how many it completed or
+            abandoned.
     """
 
     now: int
@@ -124,7 +127,7 @@ def explain(
 ) -> tuple[Check, ...]:
     """Return all checks of a round, in the order of their precedence.
 
-    ``resolve`` maps the chain's data set name to the data set to train on; it raises `DatasetError`.
+    ``resolve`` maps the chain's data set name to the data set to train on, or raises `DatasetError`.
     """
     resolved, dataset = _dataset(round_, resolve)
     return (
@@ -150,7 +153,7 @@ def explain(
 def party_rules(
     round_: Round, rewards: RewardsConfig, completion: Mapping[str, tuple[int, int]]
 ) -> tuple[Check, Check, Check]:
-    """Return the checks of a round's validator and creator; ``completion`` as in `Situation`."""
+    """Return the checks of a round's validator and creator. For ``completion`` see `Situation`."""
     validator = None if round_.validator is None else str(round_.validator)
     return (
         _listed("validator", validator, rewards.validators),
@@ -162,7 +165,7 @@ def party_rules(
 def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
     """Derive the decision from the checks of `explain`.
 
-    Its reason is the first permanent failure. Without one it is the first failure.
+    The reason for a refusal is the first permanent failure, or the first failure if none is permanent.
     """
     failed = [check for check in checks if not check.passed]
     if failed:
@@ -172,9 +175,9 @@ def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
 
 
 def why_closed(round_: Round, now: int) -> str:
-    """Return why a round accepts no more trainers, or "" if it does; completes "not joined, …".
+    """Return why a round accepts no more trainers, or "" if it still accepts some.
 
-    ``now`` is in Unix seconds of the chain's clock.
+    The reason completes "not joined, …". ``now`` is in Unix seconds of the chain's clock.
     """
     if round_.status is not RoundStatus.WAITING_TRAINERS:
         return f"it is {round_.status.name.lower().replace('_', ' ')}"

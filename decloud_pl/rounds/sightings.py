@@ -1,7 +1,7 @@
 """Store how rounds end, from the rounds and events that the daemon reads anyway.
 
 A look at the chain shows how a round ended, but not when. Events and frequent looks at this wallet's own rounds show
-the time. So a duration is known only for rounds that were scored while the daemon ran.
+the time. So the duration of the scoring is known only for rounds that were scored while the daemon ran.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Sightings:
 
     Args:
         journal: stores the rounds.
-        now: Unix seconds of this machine.
+        now: returns Unix seconds of this machine.
     """
 
     def __init__(self, journal: Journal, *, now: Callable[[], float] = time.time) -> None:
@@ -60,14 +60,16 @@ class Sightings:
         self._unsplit: dict[int, SeenRound] = {}
 
     def on_event(self, event: Event) -> None:
-        """Remember when a round was scored, and when it got its last submission."""
+        """Remember the time of an event that reports a submission or the end of the scoring."""
         if isinstance(event, GradientsSubmitted):
             _remember(self._submitted_at, event.round_id, self._now())
         elif isinstance(event, ValidationCompleted):
             _remember(self._scored_at, event.round_id, self._now())
 
     def saw(self, round_: Round, now: int) -> None:
-        """Store how one of this wallet's rounds ended. ``now`` is in Unix seconds of the chain's clock.
+        """Record a look at one of this wallet's rounds, and store how the round ended if it has.
+
+        ``now`` is in Unix seconds of the chain's clock.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -87,7 +89,9 @@ class Sightings:
 
     @contextmanager
     def look(self, now: int) -> Iterator[Callable[[Round], None]]:
-        """Yield a function that takes each round of one look, the latest first; store them after the block.
+        """Yield a function to call with each round of one look, the latest round first.
+
+        When the context closes, store how those rounds ended that have ended.
 
         Args:
             now: Unix seconds of the chain's clock.
@@ -133,7 +137,9 @@ class Sightings:
         store_rounds(self._journal, [replace(self._row(round_, ending_of(round_, now), now), is_refused=True)])
 
     async def look_at_splits(self, chain: ChainClient) -> None:
-        """Read from the chain how a few completed rounds divided their rewards, each validator's latest round first.
+        """Read a few completed rounds from the chain, and store whether their shares were equal.
+
+        Of each validator, only the latest round is read.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -172,7 +178,7 @@ class Sightings:
 
 
 def ending_of(round_: Round, now: int) -> Ending:
-    """Return how a round ended. ``now`` is in Unix seconds of the chain's clock."""
+    """Return how a round ended, or ``open`` if it has not. ``now`` is in Unix seconds of the chain's clock."""
     is_claimed, has_trainers = round_.validator is not None, round_.trainers_count > 0
     # A round whose training began waits for scores only if an update was submitted.
     waits = is_claimed and has_trainers and (not round_.submit_deadline or round_.submissions_count > 0)
@@ -190,13 +196,13 @@ def ending_of(round_: Round, now: int) -> Ending:
 
 
 def split_of(submissions: Sequence[Submission]) -> Split:
-    """Return whether all shares of a round's trainers are equal, except for the rounding by one basis point."""
+    """Return ``equal`` if a round paid several shares, all equal up to one basis point; otherwise ``unequal``."""
     shares = [entry.contribution_bps for entry in submissions if entry.contribution_bps]
     return "equal" if is_equal_split(shares) else "unequal"
 
 
 def _remember(times: dict[int, T], round_id: int, value: T) -> None:
-    """Store a value of a round. Forget the oldest value beyond a limit."""
+    """Store a round's value in ``times``. If there are too many values, remove the oldest one."""
     times.pop(round_id, None)
     times[round_id] = value
     if len(times) > _REMEMBERED:

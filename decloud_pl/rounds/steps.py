@@ -1,6 +1,6 @@
 """The steps of a round: join, train, publish, submit, check, claim.
 
-Each step first writes its state to the journal. It may be repeated without harm, and it returns the new row.
+Each step first writes its state to the journal, and returns the new row. It may be repeated without harm.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Plan(Protocol):
 class Planner(Protocol):
     """Turns a round into the worker's plan.
 
-    ``finish_by`` is the Unix time of this machine by which the update must be on disk. ``payout`` is what submitting it
-    may earn and costs. ``publish_reserve`` is the least number of seconds to leave for publishing.
+    ``finish_by`` is the Unix time of this machine by which the update must be on disk. ``payout`` is what submitting
+    the update may earn, and what it costs. ``publish_reserve`` is the least number of seconds to leave for publishing.
     """
 
     @property
@@ -85,11 +85,11 @@ class Steps:
     Attributes:
         rounds_folder: the parent of the rounds' folders.
         max_model_bytes: the size limit of a download.
-        deposit: the lamports that a join deposits in the account that it creates.
-        shares: the resources of trainings that run at the same time.
+        deposit: the lamports that a join deposits in this wallet's new submission account.
+        shares: the slots for trainings that run at the same time, with their GPUs.
         conventions: chooses each validator's convention; None leaves the choice to the planner.
-        base_models: inspects base models before a join; None joins without an inspection.
-        revisions: detects the program's revision; None if the user has set it.
+        base_models: inspects base models before a join; None to join without an inspection.
+        revisions: detects the program's revision; None if the user has set the revision.
     """
 
     chain: ChainClient
@@ -117,9 +117,9 @@ class Steps:
         return self.rounds_folder / str(round_id)
 
     def update_on_disk(self, round_id: int) -> Update | None:
-        """Return a round's finished update, or None.
+        """Return a round's finished update, or None without one.
 
-        A damaged ``update.json`` is renamed, so that the round trains again.
+        A damaged ``update.json`` is renamed, so that the round is trained again.
         """
         path = self.folder(round_id) / UPDATE_FILE
         try:
@@ -129,7 +129,7 @@ class Steps:
             return None
 
     def drop_withheld(self, round_id: int) -> None:
-        """Remove a withheld update, so that the round trains again. A checkpoint of the same training stays usable."""
+        """Remove a withheld update, so that the round is trained again. Any checkpoint stays in the folder."""
         update = self.update_on_disk(round_id)
         if update is not None and update.withheld:
             (self.folder(round_id) / UPDATE_FILE).unlink()
@@ -137,7 +137,7 @@ class Steps:
     def hand_in(self, round_id: int, update: Update) -> None:
         """Copy an update that was trained elsewhere into the round's folder, as if its worker had written it.
 
-        It replaces an earlier update that was not sent to the chain.
+        An earlier update is replaced if its submission was not sent to the chain.
 
         Raises:
             RoundError: an earlier update may already be on its way to the chain.
@@ -154,7 +154,7 @@ class Steps:
             if self.attempts(f"submit:{round_id}"):
                 raise RoundError(
                     f"An earlier update of round {round_id} is being submitted: {record.pinned_cid}.",
-                    fix=f"Claim the round; the claim completes the submission: decloud-trainer claim {round_id}",
+                    fix=f"Complete the submission and claim the reward with: decloud-trainer claim {round_id}",
                 )
             self.keep(replace(record, pinned_cid=None, pinned_provider=None))
         # Remove the old description first: it does not match the new file.
@@ -172,13 +172,13 @@ class Steps:
         write_update(folder / UPDATE_FILE, update_in_place)
 
     def is_planned_otherwise(self, record: RoundRecord) -> bool:
-        """Return whether the settings have changed since a round's training, so that its update would differ."""
+        """Return whether the settings have changed, so that a new training of the round could give another update."""
         folder = self.folder(record.round_id)
         plan = self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder)
         return plan.differs_from(folder)
 
     def is_read_otherwise(self, record: RoundRecord) -> bool:
-        """Return whether a later round shows that the validator's convention is not the one of the training."""
+        """Return whether the validator is now assumed to use another convention than the update was trained for."""
         if self.conventions is None or record.convention is None:
             return False
         return self.conventions.of(record.validator).convention != record.convention
@@ -197,7 +197,7 @@ class Steps:
         return self.keep(fresh)
 
     def reopen(self, record: RoundRecord, state: State) -> RoundRecord:
-        """Reopen a round that has ended, with all its attempts. Forget its pinned CID if no submission was signed."""
+        """Reopen a round that has ended, and reset its attempts. Forget its pinned CID if no submission was signed."""
         if not self.attempts(f"submit:{record.round_id}"):
             record = replace(record, pinned_cid=None, pinned_provider=None)
         return self.keep(replace(record, state=state, reason="reopened", attempts=0, next_try_at=0))
@@ -279,7 +279,7 @@ class Steps:
         return self.keep(replace(_with_update(record, update), train_seconds=self.monotonic() - begun))
 
     def _with_convention(self, record: RoundRecord) -> RoundRecord:
-        """Return the row with the convention that is now assumed for the round's validator."""
+        """Choose and report the convention to assume for the round's validator. Return the row with this convention."""
         if self.conventions is None:
             return record
         choice = self.conventions.of(record.validator)
@@ -326,7 +326,7 @@ class Steps:
         return self.keep(replace(record, submit_signature=signature or record.submit_signature))
 
     async def check(self, record: RoundRecord, round_: Round) -> RoundRecord:
-        """Move a stalled round past its deadline. Anyone may send this transaction, and nobody else has."""
+        """Send the transaction that moves a stalled round past its deadline. Anyone may send it, but nobody has."""
 
         async def landed() -> bool:
             current = await self.chain.round(record.round_id)
@@ -363,10 +363,10 @@ class Steps:
         )
 
     async def _send_claim(self, round_id: int, landed: Callable[[], Awaitable[bool]]) -> tuple[str | None, Dialect]:
-        """Send the claim in the form of the current revision, then of the others; return the accepted dialect.
+        """Send the claim in the form of each revision, the current one first, until the program accepts a form.
 
-        The program may have been upgraded since its detection. A refused form costs no fee: every transaction is
-        simulated before it is signed.
+        Return the signature and the dialect of the accepted claim. The program may have been upgraded since the
+        revision was detected. A refused form costs no fee: every transaction is simulated before it is signed.
         """
         revisions, refused = self.revisions, list[Dialect]()
         while True:
@@ -430,7 +430,7 @@ def fetch_base_model(
 
 
 def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
-    """Return the seconds to leave for publishing: a multiple of the slowest recent one, at least ``least``."""
+    """Return the seconds to leave for publishing: a multiple of the slowest recent duration, but at least ``least``."""
     measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
     return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
 
@@ -438,12 +438,12 @@ def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
 def submit_margin(records: Sequence[RoundRecord], reserve: float) -> float | None:
     """Return the seconds to leave for the transaction that submits, or None if no transaction was measured.
 
-    They suffice for a transaction that gets lost: it expires, and another one takes a multiple of the slowest recent
-    time. Joins and claims show that time, because they are sent in the same way.
+    They suffice if the first transaction gets lost: it expires, and the second one may take several times as long as
+    the slowest recent transaction. Joins and claims are measured for this, because they are sent in the same way.
 
     Args:
         records: the rows of this wallet's latest rounds.
-        reserve: the least number of seconds.
+        reserve: the least number of seconds for the first transaction.
     """
     times = [(record.join_seconds, record.claim_seconds) for record in records]
     slowest = max((seconds for both in times for seconds in both if seconds is not None), default=None)

@@ -1,7 +1,7 @@
-"""Keys and credentials, kept outside of the configuration tree and masked when shown.
+"""Keep keys and credentials outside of the configuration tree, and mask them in output.
 
-Limits: the values are in this process's memory. config.json stores them in plain text, protected only by its file
-mode; the system keyring avoids that.
+Limits: the values are in this process's memory. In config.json they are plain text, protected only by the file mode.
+Secrets in the system keyring are not in config.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Secrets:
 
     Args:
         values: values by name; `IN_KEYRING` stands for a value in the system keyring.
-        home: the home folder of these secrets, which is part of their names in the keyring.
+        home: the home folder that the secrets belong to. The name of each secret in the keyring contains it.
     """
 
     __slots__ = ("_home", "_values")
@@ -59,7 +59,7 @@ class Secrets:
         return found
 
     def in_keyring(self, name: str) -> str | None:
-        """Return the keyring's value for the home folder, even if the secret is set elsewhere.
+        """Return a secret's value from the keyring, even if the secret is set elsewhere; None if the keyring has none.
 
         Raises:
             ConfigError: the keyring is not usable.
@@ -67,7 +67,7 @@ class Secrets:
         return keyring_get(name, self._home)
 
     def shown(self, name: str) -> str | None:
-        """Return a masked secret, or where it is stored; None if it is not set."""
+        """Return a secret in masked form, or a note that it is in the keyring; None if the secret is not set."""
         value = self._values.get(name)
         if not value:
             return None
@@ -97,7 +97,7 @@ def keyring_is_usable() -> bool:
 
 
 def keyring_get(name: str, home: str) -> str | None:
-    """Return the keyring's value for one home folder, or None if it is not set.
+    """Return the keyring's value of the secret ``name`` for the home folder ``home``, or None if it has no value.
 
     Raises:
         ConfigError: the keyring is not usable on this machine, or it is locked.
@@ -106,7 +106,7 @@ def keyring_get(name: str, home: str) -> str | None:
 
 
 def keyring_set(name: str, home: str, value: str) -> None:
-    """Store a secret in the keyring.
+    """Store a secret of a home folder in the keyring.
 
     Raises:
         ConfigError: as `keyring_get`.
@@ -115,7 +115,7 @@ def keyring_set(name: str, home: str, value: str) -> None:
 
 
 def keyring_delete(name: str, home: str) -> None:
-    """Remove a secret from the keyring if it is there.
+    """Remove a secret of a home folder from the keyring, if the keyring has it.
 
     Raises:
         ConfigError: as `keyring_get`.

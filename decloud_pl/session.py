@@ -1,7 +1,7 @@
 """A Python interface to a wallet's rounds: join a round, train with any code, publish the update, claim the reward.
 
-It runs the daemon's own steps with the daemon's journal. So nothing is lost or sent twice, even if this process is
-killed, and the daemon can take over at any time.
+It runs the daemon's own steps with the daemon's journal. So no update is lost or submitted twice, even if this
+process is killed, and the daemon can take over at any time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WALLET_FILE = "wallet.json"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed reward: the share of the trainers' pool in basis points, and the amount in lamports."""
+    """A claimed reward: the round, the wallet's share of the trainers' pool in basis points, and the lamports."""
 
     round_id: int
     contribution_bps: int
@@ -54,7 +54,7 @@ class Session:
     Its event loop runs in a separate thread, so the same code works in a script and in a notebook.
 
     Args:
-        network: a running `LocalNetwork`, the name of a network (``devnet``), or settings of `load_settings`.
+        network: a running `LocalNetwork`, the name of a network (``devnet``), or settings from `load_settings`.
         home: the folder of the journal and the rounds. The default is the home of the settings; for a `LocalNetwork`,
             it is the folder ``session`` in the network's folder.
         wallet: a wallet or the path of its key file. The default is the wallet of the settings; for a `LocalNetwork`,
@@ -63,7 +63,7 @@ class Session:
 
     Raises:
         ConfigError: a setting is invalid.
-        UsageError: ``network`` has another type.
+        UsageError: ``network`` has a type that is not supported.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Session:
 
     @property
     def events(self) -> list[DaemonEvent]:
-        """All events so far, in order."""
+        """All events that the steps have reported so far, in order."""
         return list(self._connection.events)
 
     def balance(self) -> int:
@@ -109,7 +109,7 @@ class Session:
         return self._connection.run(lambda account: account.balance())
 
     def round(self, round_id: int) -> SessionRound:
-        """Return a round of the network, joined or not.
+        """Return a round of the network, even if this wallet has not joined it.
 
         Raises:
             RoundError: the round does not exist.
@@ -120,21 +120,21 @@ class Session:
         """Join a round, unless this wallet has joined it already. Joining does not require the data set's files.
 
         Raises:
-            RoundError: the round does not exist or accepts no trainers, or the step failed.
+            RoundError: the round does not exist or accepts no trainers, or joining failed.
         """
         self._connection.run(lambda account: account.join(round_id))
         return self.round(round_id)
 
     def join_next(self, dataset: str | None = None, *, timeout: float = 300.0) -> SessionRound:
-        """Return a joined round that still needs this wallet's update, or join a new one.
+        """Return a joined round that still needs this wallet's update. If there is none, join a new round.
 
         Args:
-            dataset: the chain's name of the data set; the default is any of the setting ``datasets``.
-            timeout: seconds to wait for a round whose reward the settings allow.
+            dataset: the name of the data set on chain. Without it, the setting ``datasets`` decides which are suitable.
+            timeout: the most seconds to wait for a suitable round. The settings limit its reward.
 
         Raises:
             UsageError: the network does not have the data set.
-            RoundError: no round appeared in time, or joining failed.
+            RoundError: no suitable round was open in time, or joining failed.
         """
         known = get_dialect(self._connection.settings.network.assumed_dialect).datasets
         if dataset is not None and dataset not in known:
@@ -154,14 +154,14 @@ class Session:
 
 
 class SessionRound:
-    """A round in a session, as `Session.round`, `Session.join` and `Session.join_next` return it.
+    """A round in a session. `Session.round`, `Session.join` and `Session.join_next` return it.
 
     It is a publisher, so `DeltaCallback` can submit an update through it.
 
     Attributes:
         id: the round's number.
-        dataset: the chain's name of its data set.
-        reward: lamports that validator and trainers receive, after the treasury's share.
+        dataset: the name of the round's data set on chain.
+        reward: the lamports that the validator and the trainers receive together, after the treasury's share.
         model_cid: the base model's CID.
     """
 
@@ -188,7 +188,7 @@ class SessionRound:
 
     @property
     def update_form(self) -> UpdateForm:
-        """The form in which the round's validator reads an update, and the file to write."""
+        """The file to write the update to, and the convention and encoding that its entries must have."""
         settings, choice = self._connection.settings, self._connection.run(lambda account: account.convention(self.id))
         convention = settings.written_convention(choice.convention)
         return UpdateForm(self.folder / _OWN_UPDATE, convention, choice.gradient_rate, settings.update.encoding)
@@ -208,11 +208,11 @@ class SessionRound:
     def publish(self, update: Update) -> str:
         """Pin an update, read it back, wait until the validator starts the training, and submit the update.
 
-        A second call, even in another process with the same home, resumes where the first one stopped. A different
-        update replaces one that was not submitted yet.
+        A second call, even in another process with the same home, resumes where the first one stopped. Until an
+        update is submitted, publishing a different update replaces it.
 
         Returns:
-            The CID on chain.
+            The CID that was submitted on chain.
 
         Raises:
             RoundError: this wallet has not joined the round, the round accepts no more updates, or another update was
@@ -247,7 +247,7 @@ class SessionRound:
 
 
 class _Connection:
-    """The state that a session and its rounds share: settings, events, and the account and thread while it is open."""
+    """The state that a session and its rounds share. Account and thread exist only while the session is open."""
 
     def __init__(self, compose_settings: Callable[[Sequence[str]], Settings], overrides: Sequence[str]) -> None:
         self._compose = compose_settings
@@ -257,20 +257,20 @@ class _Connection:
         self._opened: tuple[LoopThread, WalletRounds] | None = None
 
     def report(self, event: DaemonEvent) -> None:
-        """Store an event that a step reports."""
+        """Add an event to ``events``. The steps of a round call this."""
         self.events.append(event)
 
     def settings_with(self, overrides: Sequence[str]) -> Settings:
-        """Return the session's settings with further overrides."""
+        """Return the session's settings with ``overrides`` added."""
         return self._compose((*self._overrides, *overrides)) if overrides else self.settings
 
     @property
     def account(self) -> WalletRounds:
-        """The account of an open session."""
+        """The wallet's account, which only an open session has."""
         return self._open()[1]
 
     def run(self, work: Callable[[WalletRounds], Coroutine[Any, Any, T]]) -> T:
-        """Run ``work`` on the account of an open session, and return its result."""
+        """Call ``work`` with the session's account, run the coroutine in the session's thread, return its result."""
         thread, account = self._open()
         return thread.run(work(account))
 

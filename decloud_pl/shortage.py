@@ -1,6 +1,6 @@
 """Detect shortages of this machine: disk space, memory, file descriptors, processes.
 
-They are temporary, and neither a file nor a round is their cause.
+A shortage is temporary. The cause is this machine, not a file or a round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
 
     Args:
         error: any error.
-        places: folders that were written to. If the error has no path, the message names the fullest of them.
+        places: folders that were written to. If the disk is full and the error has no path, the message names the
+            folder with the least free space.
     """
     for one in _chain(error):
         if isinstance(one, MachineShortage):
@@ -57,12 +58,12 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
 
 
 def is_memory(error: BaseException) -> bool:
-    """Return whether an error reports missing memory, for which torch raises a RuntimeError."""
+    """Return whether an error means that memory ran out. Torch raises a RuntimeError in this case."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY in str(error))
 
 
 def can_give(size: int) -> bool:
-    """Return whether this process could allocate ``size`` bytes of memory, without using them."""
+    """Return whether this process can allocate ``size`` bytes of memory. They are freed at once."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, ValueError, OverflowError):
@@ -71,13 +72,13 @@ def can_give(size: int) -> bool:
 
 
 def killed(what: str, code: int) -> MachineShortage | None:
-    """Return why another process ended a child process, or None if the child ended on its own.
+    """Return which signal from outside ended a child process, as an error; None if no such signal ended it.
 
     The kernel sends SIGKILL when memory runs out, and a service manager sends SIGTERM.
 
     Args:
-        what: the child, as the beginning of a sentence.
-        code: the child's exit code; a signal is a negative number.
+        what: a name for the child, with which the message begins.
+        code: the child's exit code. It is negative if a signal ended the child.
     """
     if -code not in _FROM_OUTSIDE:
         return None

@@ -1,4 +1,4 @@
-"""Build stores, gateways and publishers from settings."""
+"""Build stores, readers and publishers from settings."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from decloud_pl.store.registry import Provider, StorageConfig, unknown
 
 
 def make_stores(settings: Settings) -> list[Store]:
-    """Return the store of ``storage``, then the stores of ``storage.fallback``.
+    """Return the store that ``storage=…`` selects, then the stores listed in ``storage.fallback``.
 
     Raises:
-        ConfigError: a name is unknown, credentials are missing, or a store serves only this machine.
+        ConfigError: a name is unknown, credentials are missing, or validators could not download from a store.
     """
     return [make_store(kind, settings) for kind in dict.fromkeys([settings.storage.kind, *settings.storage.fallback])]
 
 
 def make_store(kind: str, settings: Settings) -> Store:
-    """Return the store of one provider.
+    """Return the store of the provider ``kind``.
 
     Raises:
         ConfigError: as `make_stores`.
@@ -56,7 +56,7 @@ def make_store(kind: str, settings: Settings) -> Store:
 
 
 def _built(provider: Provider, settings: Settings) -> Store:
-    """Build a provider's store. It gets its own secrets and no others."""
+    """Build a provider's store. Pass it only the secrets of this provider."""
     values = {secret.name: settings.secrets.get(secret.name) for secret in provider.secrets}
     objects = {"secrets": {name: value for name, value in values.items() if value}} if provider.secrets else {}
     store = build(provider.store, packages=settings.allow_packages, **objects)
@@ -74,7 +74,7 @@ def _is_local(network: NetworkConfig) -> bool:
 
 
 def make_gateways(network: NetworkConfig, storage: StorageConfig) -> GatewayReader:
-    """Return a reader of the network's gateways without a cache, to verify uploads."""
+    """Return a reader that downloads through the network's gateways. It has no cache, so it can verify uploads."""
     return GatewayReader(network.gateways, timeout=storage.timeout)
 
 
@@ -84,22 +84,22 @@ def make_reader(network: NetworkConfig, storage: StorageConfig, home: Path) -> C
 
 
 def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> StorePublisher:
-    """Return a publisher that tries these stores in order and reads each upload back through the network's gateways."""
+    """Return a publisher that tries ``stores`` in order and reads each upload back through the network's gateways."""
     reader = make_gateways(network, storage)
     return StorePublisher(stores, reader, read_back_seconds=storage.read_back_seconds)
 
 
 def collect_garbage(store: LocalStore, journal: Journal) -> list[str]:
-    """Remove the updates of finished rounds from a store on this machine; return their CIDs.
+    """Remove the updates of finished rounds from a store on this machine; return the CIDs of the removed files.
 
-    Files without a row in the journal, for example a creator's models, stay. Only a command of the user calls this:
-    a creator may still want the updates of a finished round.
+    Files that the journal does not list stay, for example a creator's models. Call this only when the user requests
+    it, because a creator may still want the updates of a finished round.
     """
     return store.gc(set(store.cids()) - finished_cids(journal, store.name))
 
 
 def collect_garbage_of_home(settings: Settings) -> list[str]:
-    """Run `collect_garbage` with the journal in the home folder for every store on this machine.
+    """Run `collect_garbage` on every store on this machine, with the journal in the home folder.
 
     Raises:
         JournalLocked: a daemon is running.

@@ -1,4 +1,4 @@
-"""The choices of ``conf/wallet``. Each function opens one kind of wallet and is the ``_target_`` of its file.
+"""Functions that each open one kind of wallet. Each file in ``conf/wallet`` names one of them as its ``_target_``.
 
 A custom wallet is a function with the same arguments, in a package listed in ``allow_packages``.
 """
@@ -17,7 +17,7 @@ from decloud_pl.errors import ConfigError, WalletError
 
 
 def open_wallet(config: WalletConfig, secrets: Secrets, packages: Collection[str] = ()) -> Wallet:
-    """Open the wallet that ``wallet=…`` chooses; ``packages`` lists the packages allowed for a custom wallet.
+    """Open the wallet that ``wallet=…`` selects. A custom wallet must come from one of the ``packages``.
 
     Raises:
         WalletError: no key was found; the message lists all ways to configure one.
@@ -67,7 +67,8 @@ def solana_cli(config: WalletConfig, secrets: Secrets) -> Wallet:  # noqa: ARG00
 def keypair(config: WalletConfig, secrets: Secrets) -> Wallet:
     """Open the wallet with the first key found.
 
-    It searches the environment, the setting ``private_key``, the key file and the Solana CLI's key file.
+    The places are searched in this order: the environment, the setting ``private_key``, the key file ``keypair_path``,
+    the Solana CLI's key file.
     """
     private_key = secrets.get("private_key")
     path = None if private_key else key_file(config.keypair_path, "The setting keypair_path")

@@ -39,8 +39,8 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: the failure is temporary; a later retry may succeed.
-            StoreRejected: the store refuses; the user has to change something.
-            StoreError: a retry will not help.
+            StoreRejected: the store refuses the file until the user changes something.
+            StoreError: any other failure; a retry will not help.
         """
         ...
 
@@ -64,7 +64,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class LocalStore(Store, Protocol):
-    """A store on this machine. The user may remove its files."""
+    """A store on this machine. It can list and remove its files."""
 
     def cids(self) -> list[str]:
         """Return the CIDs of all stored files."""
@@ -76,18 +76,18 @@ class LocalStore(Store, Protocol):
 
 
 class Publisher(Protocol):
-    """The destination of a finished update: a store, a round, or a list in the caller's code."""
+    """Receives a finished update, for example to upload it, to submit it, or to keep it in a list."""
 
     def publish(self, update: Update) -> object:
-        """Publish an update that is on disk; return when everything is done."""
+        """Publish an update whose file is on disk; return when the publication is complete."""
         ...
 
 
 @runtime_checkable
 class RoundPublisher(Publisher, Protocol):
-    """A publisher that also specifies the form of the update for its round."""
+    """A publisher for one round. It also specifies the form that the round's update must have."""
 
     @property
     def update_form(self) -> UpdateForm:
-        """The file to write the update to, and how validators read its entries."""
+        """The file to write the update to, and the convention and encoding that its entries must have."""
         ...

@@ -1,8 +1,9 @@
 """A store in a folder of this machine.
 
 The name of a file is its CID in canonical form, built from the parsed CID and never from untrusted text. The file
-``<cid>.json`` next to it holds the profile and the size. It is written last: an entry without it does not exist. Atomic
-renames create both, so several processes may write to the same folder and a kill leaves no incomplete entry.
+``<cid>.json`` next to it holds the profile and the size. It is written last: without it, the store does not have the
+file. Both files appear by an atomic rename. So several processes may write to the same folder, and a killed process
+leaves no incomplete entry.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class _Dag:
     """The blocks of a file.
 
     Attributes:
-        nodes: the bytes of each dag-pb block, wrapped leaves included.
+        nodes: the bytes of each dag-pb block, including leaves that are wrapped in dag-pb.
         leaves: the (offset, length) of each raw leaf in the file.
     """
 
@@ -44,7 +45,7 @@ class _Dag:
 
 
 class EmbeddedStore:
-    """The store in the folder ``root``. It verifies bytes against their CID before it returns any of them."""
+    """A store in the folder ``root``. It returns only bytes that it has verified against their CID."""
 
     name = "embedded"
 
@@ -52,7 +53,7 @@ class EmbeddedStore:
         self._root = Path(root).expanduser()
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
-        """Copy a file into the store; return once it is on disk.
+        """Copy a file into the store; return once the copy is on disk.
 
         Raises:
             StoreError: the file cannot be read, the folder is not writable, or the disk is full.
@@ -98,7 +99,7 @@ class EmbeddedStore:
         return sorted(note.stem for note in self._root.glob("*.json"))
 
     def stat(self, cid: str) -> Stored:
-        """Return the entry of a CID.
+        """Return what the store has recorded about a file: the profile and the size.
 
         Raises:
             InvalidCid: ``cid`` is not a CID.
@@ -142,7 +143,7 @@ class EmbeddedStore:
         return dag.nodes[root] if root in dag.nodes else self._leaf(root, root, dag)
 
     def car(self, cid: str) -> Iterator[bytes]:
-        """Yield a file as a CAR archive in depth-first order with duplicates, in pieces.
+        """Yield the pieces of a CAR archive of a file. Its blocks are in depth-first order, with duplicates.
 
         Raises:
             ContentNotFound: the store does not have the file.
@@ -154,7 +155,7 @@ class EmbeddedStore:
         yield from self._sections(root, root, dag)
 
     def gc(self, keep: Collection[str]) -> list[str]:
-        """Remove every file whose CID is not in ``keep``, and old scratch files; return the removed CIDs."""
+        """Remove every file whose CID is not in ``keep``, and scratch files older than a day; return these CIDs."""
         removed: list[str] = []
         for scratch in self._root.glob(".*.part"):
             if scratch.stat().st_mtime < time.time() - _SCRATCH_SECONDS:
@@ -186,7 +187,7 @@ class EmbeddedStore:
         return block
 
     def _dag(self, root: Cid) -> _Dag:
-        """Read and verify a file once; return the positions and nodes that are needed to serve its blocks."""
+        """Read and verify a file; return its dag-pb blocks and the positions of its raw leaves."""
         stored = self.stat(str(root))
         dag = _Dag({}, {})
         position = 0

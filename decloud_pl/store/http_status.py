@@ -1,4 +1,4 @@
-"""Errors for the HTTP status codes and the failed connections of stores and gateways."""
+"""Errors for failed connections to stores and gateways, and for the HTTP status codes that they return."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CONNECTION = "Check its address and the network connection."
 
 
 def no_answer(who: str, error: BaseException) -> StoreUnavailable:
-    """Return the error for a request without a complete answer, with the cause that the system reports.
+    """Return the error for a request that got no complete answer. The message names the cause found in ``error``.
 
     Args:
-        who: the server in the user's terms, with its host.
+        who: the server as the message names it, with its host.
         error: the exception of `requests`.
     """
     import socket
@@ -53,7 +53,7 @@ def status_error(status: int, *, who: str, said: str = "", wait: float | None = 
 
     Args:
         status: the HTTP status code.
-        who: the store in the user's terms.
+        who: the store as the message names it.
         said: the store's own error message, without secrets.
         wait: the seconds in the ``Retry-After`` header, or None.
         login: the settings that hold the credentials.
@@ -64,7 +64,7 @@ def status_error(status: int, *, who: str, said: str = "", wait: float | None = 
     if status == 403:
         return StoreRejected(
             f"{who} does not permit this request with the current credentials{words}.",
-            fix=f"Give the key the missing permission, or set another one with {login}.",
+            fix=f"Give the key the missing permission, or set another key with {login}.",
             status=status,
         )
     if status == 413:

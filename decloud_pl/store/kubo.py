@@ -1,4 +1,4 @@
-"""An IPFS node (Kubo) through its RPC API, ``/api/v0`` (https://docs.ipfs.tech/reference/kubo/rpc/)."""
+"""A store on an IPFS node (Kubo), used through the RPC API ``/api/v0`` (https://docs.ipfs.tech/reference/kubo/rpc/)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _LONGEST_WORDS = 200
 
 
 class KuboStore:
-    """The store on an IPFS node.
+    """A store on an IPFS node.
 
-    Every request has a time limit. The callers verify what the node returns.
+    Every request has a time limit. This class does not verify the CIDs that the node returns; its callers do.
 
     Args:
         address: the multiaddr of the node's RPC: ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
@@ -96,11 +96,11 @@ class KuboStore:
         return self._retry.call(ask)
 
     def check(self) -> str:
-        """Query the node for its version.
+        """Check that the node answers and that its version is supported.
 
         Raises:
-            StoreUnavailable: the node does not answer.
-            StoreRejected: the server is not a Kubo node, or is older than Kubo 0.5.
+            StoreUnavailable: the node does not answer, or the answer does not come from Kubo.
+            StoreRejected: the node denies access, or its version is not Kubo 0.5 or later.
         """
         with self._exchange() as node:
             version = _text(node.version(), "Version")
@@ -130,7 +130,7 @@ class KuboStore:
 
     @contextmanager
     def _exchange(self) -> Iterator[Any]:
-        """Yield the library's client for one request; convert its exceptions into ours."""
+        """Yield an `ipfshttpclient` client for one request. Convert its exceptions into `StoreError`."""
         import ipfshttpclient.exceptions as ipfs
         import requests
 
@@ -196,8 +196,8 @@ def _no_node(where: str) -> StoreUnavailable:
 def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRejected:
     """Return the error for HTTP 401 or 403.
 
-    Kubo returns 403 if ``API.Authorizations`` requires a token, and to a web page of an origin that it does not allow.
-    See ``withAuthSecrets`` in Kubo's ``core/corehttp/commands.go`` and ``allowOrigin`` in ``http/handler.go`` of
+    Kubo returns 403 if ``API.Authorizations`` requires a token, or if it does not allow the ``Origin`` header. See
+    ``withAuthSecrets`` in Kubo's ``core/corehttp/commands.go`` and ``allowOrigin`` in ``http/handler.go`` of
     go-ipfs-cmds.
     """
     status = response.status_code
@@ -205,7 +205,7 @@ def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRej
     if status == 401:
         return StoreRejected(
             f"{where} requires a login (HTTP 401{said}), but this program does not send one.",
-            fix="Allow this machine without a login, in the proxy in front of the node.",
+            fix="In the proxy in front of the node, allow this machine to connect without a login.",
             status=status,
         )
     return StoreRejected(
@@ -217,7 +217,7 @@ def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRej
 
 
 class _NotPinned(StoreError):
-    """The node's answer if a CID is not pinned."""
+    """The node answered that it has not pinned a CID."""
 
 
 def _text(answer: Any, key: str) -> str:

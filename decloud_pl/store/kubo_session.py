@@ -16,7 +16,10 @@ LONGEST_EXCHANGE = 1800.0
 
 
 class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
-    """A session that connects by the address family that the library requests, unless it connects to a proxy."""
+    """A session that connects with the address family that the library requests, for example IPv4.
+
+    Through a proxy, it connects with any address family.
+    """
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
         """Send a request as `WholeSession.request` does."""
@@ -28,7 +31,7 @@ class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
 
 
 def check_route(client: Any) -> None:
-    """Check the proxy and the certificates for a client of the library.
+    """Check the environment's proxy and certificates for the address that an `ipfshttpclient` client connects to.
 
     Raises:
         ConfigError: as `route_to`.
@@ -39,10 +42,10 @@ def check_route(client: Any) -> None:
 
 
 def bounded_session(client: Any) -> KuboSession:
-    """Set and return the session of a client of the library, for use as a context manager.
+    """Create a `KuboSession`, make an `ipfshttpclient` client use it, and return it, to be used as a context manager.
 
     Args:
-        client: a client without a session.
+        client: a client that has no session yet.
     """
     http, session = client._client, KuboSession(LONGEST_EXCHANGE)  # noqa: SLF001 - the library has no public way
     for name, value in http._session_props.items():  # noqa: SLF001

@@ -1,6 +1,6 @@
-"""Publishing: upload an update, download it through a gateway, compare every byte, and only then return its CID.
+"""Publish an update: upload it, download it through a gateway, verify the download, and only then return its CID.
 
-The upload log records each step before and after it happens. So a killed publisher does not pin an update twice.
+The upload log records the start and the end of each step. So no update is pinned twice after a process was killed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BACKOFF = Backoff(1.0, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """Any file to publish, with its CID under a profile and its size in bytes."""
+    """A file to publish that need not be an update, with its CID under a profile and its size in bytes."""
 
     path: Path
     cid: str
@@ -47,7 +47,7 @@ class LocalFile:
 
     @classmethod
     def of(cls, path: Path, profile: str = DEFAULT_PROFILE) -> LocalFile:
-        """Read a file once and compute its CID.
+        """Create a `LocalFile` from a file on disk. This reads the whole file to compute its CID.
 
         Raises:
             StoreError: the path is not a file, or the file cannot be read.
@@ -70,12 +70,12 @@ class StorePublisher:
     """A `Publisher` that uploads to the first store that accepts the update and verifies that others can fetch it.
 
     Args:
-        stores: in the order to try.
+        stores: the stores, in the order in which they are tried.
         reader: downloads the update as a validator would; must not have a cache.
-        read_back_seconds: how long an upload may take to become readable through a gateway. After that the publisher
-            tries the next store, and this one again later.
-        sleep, monotonic: the clock; tests inject their own.
-        tell: called with one sentence when a wait begins and when its reason changes.
+        read_back_seconds: the most seconds until a gateway must return an uploaded update. After that, the next store
+            is tried. A repeated call tries all stores again.
+        sleep, monotonic: wait, and return the time in seconds. Tests replace them.
+        tell: called with one sentence when a wait begins and when the reason for the wait changes.
     """
 
     stores: Sequence[Store]
@@ -86,7 +86,7 @@ class StorePublisher:
     tell: Callable[[str], None] = logger.info
 
     def publish(self, update: Publishable) -> PinnedUpdate:
-        """Publish once, from a notebook or a script. It also works where an event loop already runs.
+        """Publish an update or another file. Notebooks can call this too, although their event loop already runs.
 
         Raises:
             StoreError: as `pin`.
@@ -105,9 +105,9 @@ class StorePublisher:
 
         Args:
             update: the update, or another file, on disk.
-            log: the steps so far; called from this thread only.
+            log: records the steps. It is called only from this thread.
             scratch: the path for the downloaded copy; removed afterwards.
-            progress: called from another thread.
+            progress: called from another thread while bytes are sent.
 
         Raises:
             StoreUnavailable: the failure is temporary; a repeated call resumes.
@@ -151,7 +151,7 @@ class StorePublisher:
     async def _upload(
         self, store: Store, update: Publishable, progress: StoreProgress | None, *, look_first: bool
     ) -> str:
-        """Upload the update unless an earlier attempt has done so; return its CID at the store."""
+        """Upload the update, unless ``look_first`` is true and the store has it already. Return its CID there."""
         with _cancellable(store.name, progress) as report:
             if look_first:
                 found = await in_own_thread(partial(_find, store, update))
@@ -178,7 +178,7 @@ class StorePublisher:
 
 
 def _read_back(reader: Fetcher, cid: str, size: int, scratch: Path, cancel: threading.Event) -> Fetched:
-    """Download and verify a file as anyone else would, then remove the copy."""
+    """Download and verify an uploaded file as anyone else would, then remove the downloaded copy."""
     try:
         return reader.fetch(cid, scratch, max_bytes=size, cancel=cancel)
     finally:
@@ -186,13 +186,13 @@ def _read_back(reader: Fetcher, cid: str, size: int, scratch: Path, cancel: thre
 
 
 def _require_same_bytes(store: str, update: Publishable, cid: str) -> None:
-    """Check that a CID belongs to the update, under the requested profile or any other of `PROFILES`."""
+    """Raise `IntegrityError` unless ``cid`` is the update's CID under one of the `PROFILES`."""
     if cid != update.cid and profile_of(update.path, Cid.parse(cid)) is None:
         raise _wrong_cid(store, cid)
 
 
 def _find(store: Store, update: Publishable) -> str | None:
-    """Return the CID of the update's copy at a store, under any profile; None if the store has no copy."""
+    """Return the CID under which a store already has the update, for any profile; None if no copy is found."""
     candidates = [update.cid, *(str(cid_of_file(update.path, name)) for name in PROFILES if name != update.profile)]
     try:
         return next((cid for cid in dict.fromkeys(candidates) if store.has(cid)), None)
@@ -207,7 +207,10 @@ class _Stopped(BaseException):
 
 @contextmanager
 def _cancellable(store: str, progress: StoreProgress | None) -> Iterator[Progress]:
-    """Yield a progress callback. After the context has ended, for example by a cancellation, it ends the upload."""
+    """Yield a progress callback for an upload. Once the context has ended, the callback raises `_Stopped`.
+
+    So an upload in another thread ends soon after its task was cancelled.
+    """
     stopped = False
 
     def report(sent: int, total: int) -> None:
@@ -239,7 +242,10 @@ def _unreadable(cid: str, error: StoreError) -> StoreError:
 
 
 def _combined(failures: Sequence[tuple[str, StoreError]]) -> StoreError:
-    """Return the failure that a retry is most likely to resolve, with the messages of all."""
+    """Return one error for the failures of all stores. It has all their messages.
+
+    Its class is that of the failure that a retry is most likely to resolve.
+    """
     if len(failures) == 1:
         return failures[0][1]
     best = most_hopeful([error for _, error in failures])

@@ -1,14 +1,14 @@
-"""The available storage providers, each described by ``conf/storage/NAME.yaml``, which is read before its code runs.
+"""The available storage providers. Each is described in a file ``conf/storage/NAME.yaml``.
 
-A provider is one module with a `decloud_pl.store.Store` and one such file. The file is built in or in the user's own
-``conf/storage``::
+A provider consists of such a file and one module with a `decloud_pl.store.Store`. The file is either part of this
+package or in the user's own ``conf/storage``::
 
     kind: archive
     archive_url: https://archive.example      # adds the setting storage.archive_url, a string like its default
     providers:
       archive:
         about: the archive of our group
-        store:                                # built with `secrets` as another argument if any are set
+        store:                                # with `logins`, also gets an argument `secrets`
           _target_: our_package.archive.ArchiveStore
           url: ${storage.archive_url}
           timeout: ${storage.timeout}
@@ -17,8 +17,8 @@ A provider is one module with a `decloud_pl.store.Store` and one such file. The 
         asks:
           archive_url: Address of the archive
 
-The description is in a file and not in the module. config.json and the environment may hold a provider's secrets, and
-both are read before the list of allowed packages is available.
+The description is in a file and not in the module, because it is needed before the module may be imported. The names of
+the secrets are needed to read config.json and the environment, and only then is the list of allowed packages known.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class Secret:
     """A secret of a provider.
 
     Attributes:
-        name: its name in config.json. ``DECLOUD_NAME`` is always one of its environment variables.
-        asks: the prompt of ``setup``.
-        variables: more environment variables.
+        name: its name in config.json. The environment variable ``DECLOUD_NAME`` can always hold the secret, too.
+        asks: the prompt with which ``decloud-trainer setup`` asks for it.
+        variables: further environment variables that can hold the secret.
     """
 
     name: str
@@ -83,11 +83,11 @@ class Provider:
         name: its name in ``storage=`` and ``storage.fallback``, and the name of its stores.
         about: a description in one line.
         store: the configuration node from which its store is built.
-        serves_others: whether others can fetch its files. A provider for this machine only is refused on a public
-            network, unless its own setting ``allow_NAME`` is true.
+        serves_others: whether other machines can fetch its files. If not, the provider is refused on a public network,
+            unless its own setting ``allow_NAME`` is true.
         logins: groups of secrets; one complete group is enough. The store gets all secrets that are set.
         asks: the provider's own settings that ``setup`` asks for, each with its prompt.
-        place: its position in the list of providers; the lowest comes first.
+        place: its position in lists of providers. The provider with the lowest number comes first.
     """
 
     name: str
@@ -120,12 +120,13 @@ class Provider:
 
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """The providers that are described in a list of folders.
+    """The providers whose descriptions were found in some configuration folders.
 
     Attributes:
-        nodes: the node of each provider for ``storage.providers``, with its interpolations, by `Provider.place`.
-        settings: the default of each setting that a provider adds.
-        secrets: the secrets of all providers by name.
+        nodes: maps each provider's name to its node under ``storage.providers``, with interpolations unresolved. The
+            order is that of `Provider.place`.
+        settings: maps each setting that a provider adds to its default.
+        secrets: maps the name of each provider's secret to the secret.
     """
 
     nodes: Mapping[str, Any]
@@ -137,14 +138,14 @@ class Registry:
         return {variable: secret.name for secret in self.secrets.values() for variable in secret.variables}
 
     def schema(self) -> type[StorageConfig]:
-        """Return `StorageConfig` with the providers' own settings."""
+        """Return a subclass of `StorageConfig` with a field for each setting that a provider adds."""
         added: list[Any] = []
         for name, default in self.settings.items():
             added.append((name, _type_of(default), field(default_factory=partial(deepcopy, default))))
         return make_dataclass(StorageConfig.__name__, added, bases=(StorageConfig,))
 
     def node(self) -> DictConfig:
-        """Return the node ``storage`` for Hydra's ConfigStore: names, types, defaults, and the providers."""
+        """Return the node ``storage`` for Hydra's ConfigStore: each setting's type and default, and the providers."""
         from omegaconf import OmegaConf, open_dict
 
         made = cast("DictConfig", OmegaConf.structured(self.schema()))
@@ -154,7 +155,7 @@ class Registry:
 
 
 def take_providers(storage: DictConfig) -> dict[str, Provider]:
-    """Remove the providers from the composed ``storage`` and return them, with all interpolations resolved.
+    """Remove the providers from the composed node ``storage``; return them by name, with interpolations resolved.
 
     Raises:
         ConfigError: as `Provider.of`.
@@ -169,7 +170,7 @@ def take_providers(storage: DictConfig) -> dict[str, Provider]:
 
 
 def registry(folders: Iterable[Path]) -> Registry:
-    """Read the group ``storage`` from several folders. If two files have the same name, the first applies.
+    """Read the files ``storage/*.yaml`` in several folders. If two files have the same name, only the first is read.
 
     Raises:
         ConfigError: a file cannot be read, or the description in it is invalid.
@@ -187,12 +188,12 @@ def registry(folders: Iterable[Path]) -> Registry:
 
 
 def unknown(kind: str, known: Iterable[str]) -> ConfigError:
-    """Return the error for an unknown storage."""
+    """Return the error for a storage name that no provider has."""
     return ConfigError(f"Unknown storage {kind!r}.", fix=nearest(kind, list(known)))
 
 
 def _type_of(default: Any) -> Any:
-    """Return the type of a provider's setting: that of its default, or an address if the default is an address."""
+    """Return the type of a provider's setting: that of its default. URLs and multiaddrs have types of their own."""
     text = default if isinstance(default, str) else ""
     if text.startswith(("http://", "https://")):
         return Annotated[str, URL]
@@ -201,7 +202,7 @@ def _type_of(default: Any) -> Any:
 
 @cache
 def _read(files: tuple[tuple[Path, int, int], ...]) -> Registry:
-    """Read the files. Their times and sizes are part of the cache key, so a changed file is read again."""
+    """Read the files, given as (path, modification time, size). A changed file is read again despite the cache."""
     providers: dict[str, tuple[Provider, Any]] = {}
     settings: dict[str, Any] = {}
     for path, _, _ in files:

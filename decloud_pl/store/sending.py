@@ -11,7 +11,7 @@ from decloud_pl.store import Progress
 
 
 def checked_file(path: Path) -> int:
-    """Return the size in bytes of a file to upload.
+    """Check that a path is a file; return the size of the file in bytes.
 
     Raises:
         StoreError: the path is not a file.
@@ -22,7 +22,7 @@ def checked_file(path: Path) -> int:
 
 
 class SentFile(io.FileIO):
-    """A file that reports to ``progress`` how many of its bytes were read.
+    """An open file for an upload. It reports to ``progress`` how many of its bytes were read.
 
     Attributes:
         name: the file name that the server gets. It is ASCII only, because servers decode other characters differently.

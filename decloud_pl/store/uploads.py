@@ -1,4 +1,4 @@
-"""The progress of an update at each store, recorded before and after every step."""
+"""A log of an update's uploads, with a row for each store that is written before and after every step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UploadState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One row: the store's name, the update's own CID, the state, and the CID that the store returned, if any."""
+    """One row of the log: the store's name, the update's own CID, the state, and the CID from the store, if any."""
 
     store: str
     update_cid: str
@@ -33,7 +33,7 @@ class Upload:
 
 
 class UploadLog(Protocol):
-    """Stores the uploads of one round. `save` returns once the row is on disk."""
+    """Records the uploads of one round. `save` returns once the row is on disk."""
 
     def get(self, store: str) -> Upload | None: ...
 

@@ -1,7 +1,6 @@
-"""Check a plan before the daemon joins a round: ``python -m decloud_pl.train.check FOLDER`` answers in JSON.
+"""Check a plan before the daemon joins a round. ``python -m decloud_pl.train.check FOLDER`` answers in JSON.
 
-It runs in a separate process. The caller needs no torch, and the user's classes are imported only in processes that
-train.
+It runs in a separate process. So the process that starts it does not need torch and does not import the user's classes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _STEPS = 10
 
 
 def check_plan(plan: TrainingPlan) -> None:
-    """Build the parts that need neither the base model nor the data, and check the classes of the others.
+    """Build the parts of a plan that need neither the base model nor the data; check the classes of the other parts.
 
     Raises:
         ConfigError, TrainingError: the plan would fail in every round.

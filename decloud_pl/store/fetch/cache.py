@@ -1,4 +1,4 @@
-"""A download cache by CID. It avoids repeated downloads and resumes interrupted ones."""
+"""A cache of downloaded files by CID. It avoids repeated downloads and resumes interrupted downloads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CachedReader:
 
     Args:
         reader: downloads files that are not in the cache.
-        folder: one file per CID; any file in it may be deleted at any time.
+        folder: the cache, with one file per CID. Any file in it may be deleted at any time.
         max_bytes: the size limit of the cache; the least recently used files are removed first.
         now: returns Unix seconds, for the age of cached files.
     """
@@ -76,7 +76,10 @@ class CachedReader:
         return Fetched("cache", size)
 
     def _evict(self, newest: Path) -> None:
-        """Remove files until the cache is within its limit. The file just used stays, regardless of its size."""
+        """Remove the least recently used files until the cache is within its limit, but never the file ``newest``.
+
+        Interrupted downloads older than a week are removed in any case.
+        """
         files = [(path.stat(), path) for path in self._folder.iterdir() if path != newest]
         files.sort(key=lambda entry: entry[0].st_mtime)
         left = newest.stat().st_size + sum(stat.st_size for stat, _ in files)
@@ -99,7 +102,7 @@ def _held(lock: threading.Lock, cancel: threading.Event) -> Iterator[None]:
 
 
 def _link(kept: Path, destination: Path) -> None:
-    """Create a hard link, or a copy if the file system does not support links."""
+    """Create ``destination`` as a hard link to a cached file, or as a copy if hard links are not supported."""
     with appearing(destination) as scratch:
         try:
             os.link(kept, scratch)

@@ -38,7 +38,7 @@ _ACCEPT_FILE = "application/octet-stream, */*;q=0.1"
 
 @dataclass
 class Prefix:
-    """The beginning of a file on disk.
+    """The part of a file that was downloaded so far, from the file's beginning.
 
     The first ``verified`` bytes were checked against the CID. The bytes after them are not verified.
     """
@@ -63,7 +63,7 @@ class TransferLimits:
         silence: seconds the gateway may be silent.
         total_seconds: seconds for the whole download.
         max_bytes: the largest size of the file.
-        monotonic: the clock of the two time limits, in seconds.
+        monotonic: returns the time in seconds, for both time limits.
     """
 
     silence: float
@@ -79,12 +79,12 @@ class Download:
     Attributes:
         url: the base address of the gateway.
         root: the CID of the file.
-        prefix: the scratch file, and how much of it is already present.
+        prefix: the scratch file. It may already hold the beginning of the file.
         limits: the limits on time and size.
         received: the number of bytes received so far.
-        gave_up: whether the time ran out; another request to this gateway would not help.
+        gave_up: whether the time for the whole download ran out, so that a second request would not help.
         responding: whether the gateway has begun to answer, so that the scratch file may change.
-        started: the start time by the clock of ``limits``.
+        started: the time of the start, as ``limits.monotonic`` returned it.
     """
 
     url: str
@@ -199,7 +199,7 @@ class Download:
         return urlsplit(self.url).netloc
 
     def _get(self, session: BoundedSession, have: int) -> requests.Response:
-        """Follow at most three redirects within the gateway, and return the final response."""
+        """Request the file from byte ``have`` on. Follow at most three redirects within the gateway."""
         from decloud_pl.http_client import REDIRECTS
 
         target = f"{self.url}/ipfs/{self.root}" + ("" if have else "?format=car")
@@ -250,8 +250,9 @@ class Download:
 
 
 def within(target: str, url: str) -> bool:
-    """Return whether a URL belongs to the gateway: its host, or a subdomain of it (``<cid>.ipfs.dweb.link``).
+    """Return whether the URL ``target`` belongs to the gateway ``url``.
 
+    Scheme and port must be the same. The host must be the gateway's or a subdomain of it (``<cid>.ipfs.dweb.link``).
     ``localhost`` and its subdomains belong to a gateway on this machine: Kubo redirects to ``<cid>.ipfs.localhost``.
     """
     try:
@@ -265,9 +266,10 @@ def within(target: str, url: str) -> bool:
 
 
 def at_gateway(target: str, url: str) -> tuple[str, str]:
-    """Return the URL to connect to and the ``Host`` header for a URL `within` a gateway.
+    """Return the URL to connect to and the ``Host`` header, for a URL `within` a gateway.
 
-    Subdomains of ``localhost`` mean this machine (RFC 6761, section 6.3), but few resolvers support them.
+    Subdomains of ``localhost`` mean this machine (RFC 6761, section 6.3), but few resolvers support them. For such a
+    subdomain, the URL to connect to therefore has the gateway's own host.
     """
     parts, here = urlsplit(target), urlsplit(url)
     if is_loopback(here.hostname or "") and _below_localhost(parts.hostname or ""):
@@ -280,7 +282,7 @@ def _below_localhost(host: str) -> bool:
 
 
 def _origin(target: str) -> str:
-    """Return scheme and host of an untrusted URL, safe to print."""
+    """Return the scheme and host of an untrusted URL, reduced to printable ASCII characters."""
     try:
         parts = urlsplit(target)
     except ValueError:
@@ -294,7 +296,7 @@ def _is_car(response: requests.Response) -> bool:
 
 
 def _continues(response: requests.Response, have: int) -> bool:
-    """Return True if a partial answer begins at the end of the prefix; raise `StoreUnavailable` otherwise."""
+    """Return True if a partial answer begins at byte ``have``; otherwise raise `StoreUnavailable`."""
     if response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         return True
     raise StoreUnavailable(

@@ -42,9 +42,9 @@ _EXPECTED = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceede
 class GatewayReader:
     """Fetches files by CID from the first gateway that delivers the right bytes.
 
-    If a gateway is slow, the next one starts in parallel. The next download begins with the gateway that won. If a
-    transfer breaks off, the next gateway resumes it. Redirects to another host are not followed, because that
-    host, which the user did not configure, would see the CID.
+    If a gateway is slow, the next gateway starts in parallel. If a transfer breaks off, the next gateway resumes it.
+    The gateway that delivers a file is the first to be tried for the next file. Redirects to another host are not
+    followed: the user did not configure that host, and it would see the CID.
 
     Args:
         urls: base addresses, with or without ``/ipfs`` at the end; the reader appends ``/ipfs/<cid>``.
@@ -53,7 +53,7 @@ class GatewayReader:
         monotonic: the clock that measures the speed of a gateway.
 
     Raises:
-        ConfigError: ``urls`` is empty, an address is not a gateway's, or `route_to` raises it.
+        ConfigError: ``urls`` is empty, a URL is not the address of a gateway, or `route_to` raises it.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class GatewayReader:
             destination: the path to write; an existing file is replaced.
             max_bytes: the largest file to accept.
             cancel: an event that ends the download when it is set.
-            partial: a path that keeps the beginning of a failed download for the next call; None to keep nothing.
+            partial: the path at which a failed download leaves the beginning of the file for the next call. With None,
+                the beginning is deleted.
 
         Raises:
             InvalidCid: ``cid`` is not a CID that can be verified.
@@ -144,14 +145,14 @@ class _Race:
         self._scratches: list[Path] = []
 
     def take(self, partial: Path) -> None:
-        """Use the beginning of the file that an earlier call kept. It is verified when the file is complete."""
+        """Use the beginning of the file that an earlier call left at ``partial``, if any. It is not verified yet."""
         scratch = self._scratch()
         with contextlib.suppress(FileNotFoundError):
             partial.replace(scratch)
             self._kept = Prefix(scratch)
 
     def run(self, cancel: threading.Event) -> tuple[Download, int]:
-        """Return the first download that succeeds and the size of its file."""
+        """Download from the gateways until one succeeds; return that download and the size of the file."""
         failures: list[StoreError] = []
         self._start()
         while True:
@@ -177,7 +178,7 @@ class _Race:
                 raise most_hopeful(failures)
 
     def end(self, partial: Path | None) -> None:
-        """Cancel the running downloads and remove the scratch files. Keep the beginning of the file at ``partial``."""
+        """Cancel the running downloads, move the beginning of the file to ``partial``, and remove the scratch files."""
         for download, _ in self._running:
             download.cancel()
         for download, thread in self._running:
@@ -215,7 +216,7 @@ class _Race:
         return seconds >= _JUDGED_AFTER and download.received < _SLOW_RATE * seconds
 
     def _keep(self, download: Download, failure: StoreError) -> None:
-        """Keep the longest beginning of the file; queue a gateway again if it broke off during the transfer."""
+        """Keep the longest beginning of the file. If the transfer broke off, queue its gateway again."""
         prefix = download.prefix
         if isinstance(failure, IntegrityError) and prefix.size:
             prefix.cut()

@@ -13,7 +13,10 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 
 @contextmanager
 def writing(destination: Path) -> Iterator[None]:
-    """Raise `StoreError` if ``destination``, or another file in its context, cannot be written."""
+    """Convert an `OSError` in this context into a `StoreError`, which says that ``destination`` cannot be written.
+
+    If the `OSError` is about a file in another folder, the message names that file instead.
+    """
     try:
         yield
     except OSError as error:
@@ -28,7 +31,7 @@ def require_match(path: Path, root: Cid) -> None:
     """Check that a file has the CID ``root`` under one of `PROFILES`.
 
     Raises:
-        IntegrityError: no profile gives ``root``.
+        IntegrityError: the file has another CID under every profile.
     """
     if profile_of(path, root) is None:
         raise malformed(f"The downloaded bytes do not match the CID {root}.")

@@ -1,4 +1,4 @@
-"""Write CAR v1 archives, and read them with a check of every block (https://ipld.io/specs/transport/car/carv1/)."""
+"""Write CAR v1 archives, and read them while verifying every block (https://ipld.io/specs/transport/car/carv1/)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CID_ROOM = 64
 
 
 class Readable(Protocol):
-    """The source of an archive."""
+    """A stream of bytes from which an archive is read."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -35,9 +35,10 @@ def car_section(cid: Cid, block: bytes | memoryview) -> bytes:
 
 
 def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
-    """Yield the bytes of a file from an archive in depth-first order with duplicates, verified block by block.
+    """Yield the bytes of the file ``root`` from an archive. Each block is verified before its bytes are yielded.
 
-    The reader keeps one block in memory. It ignores the root in the header: the blocks must match ``root``.
+    The archive must have its blocks in depth-first order, with duplicates. Only one block is in memory at a time. The
+    root that the header names is ignored.
 
     Raises:
         IntegrityError: the archive is truncated or malformed, or a block is out of order or does not match its CID.
@@ -95,9 +96,9 @@ def _exactly(source: Readable, count: int) -> bytes:
 
 
 class ChunkReader:
-    """A `Readable` over the chunks of an HTTP response.
+    """A `Readable` that reads the chunks of an HTTP response.
 
-    ``on_bytes`` is called with the length of each chunk. It may raise an exception to end an endless body.
+    ``on_bytes`` is called with the length of each chunk. It may raise an exception to stop the response.
     """
 
     def __init__(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> None:

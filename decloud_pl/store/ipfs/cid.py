@@ -61,7 +61,7 @@ DEFAULT_PROFILE = "kubo-v1"
 
 @dataclass(frozen=True, slots=True)
 class Cid:
-    """A content identifier. ``digest`` is the SHA-256 of the block that it identifies."""
+    """A content identifier. ``digest`` is the SHA-256 of the block that the CID identifies."""
 
     version: int
     codec: int
@@ -101,7 +101,7 @@ class Cid:
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, offset: int = 0) -> tuple[Cid, int]:
-        """Read a binary CID; return it and the offset after it.
+        """Read the binary CID at ``offset``; return the CID and the offset after it.
 
         Raises:
             IntegrityError: the version, codec or hash is unsupported, or the data is too short. The error is not

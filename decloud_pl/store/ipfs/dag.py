@@ -27,7 +27,7 @@ def decode_node(block: bytes) -> FileNode:
     """Decode a dag-pb block of a UnixFS file.
 
     Raises:
-        IntegrityError: the block is malformed or does not belong to a file; it may be a directory.
+        IntegrityError: the block is malformed, or belongs to something other than a file, for example a directory.
     """
     links: list[Cid] = []
     data = b""
@@ -94,7 +94,7 @@ def _protobuf(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
-    """Yield the bytes of a file, depth first. Each block is verified against its CID before any of it is yielded.
+    """Yield the bytes of a file in order. Each block is verified against its CID before its bytes are yielded.
 
     ``block_of`` returns the block of a CID; it is called in depth-first order. Memory is limited to a few blocks and
     200,000 links.
@@ -108,7 +108,11 @@ def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
 def _walk(
     cid: Cid, expected: int | None, block_of: Callable[[Cid], bytes], depth: int, waiting: int
 ) -> Iterator[bytes]:
-    """Yield the bytes below one block; ``waiting`` is the number of links in the blocks above it."""
+    """Yield the file bytes in one block and in the blocks below it.
+
+    ``expected`` is their number according to the parent, or None for the root. ``waiting`` is the number of links in
+    the blocks above this block.
+    """
     if depth > _DEEPEST:
         raise malformed(f"The file's DAG is deeper than {_DEEPEST} levels.")
     block = block_of(cid)

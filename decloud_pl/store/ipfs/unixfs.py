@@ -20,7 +20,7 @@ BlockSink = Callable[[Cid, "bytes | memoryview"], None]
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A child: its CID, the size of its whole DAG in bytes, and the number of file bytes below it."""
+    """A link to a child: its CID, the size of its DAG in bytes, and how many bytes of the file the DAG contains."""
 
     cid: Cid
     dag_size: int
@@ -30,7 +30,7 @@ class _Link:
 class Importer:
     """Computes the CID of a file: pass its bytes to `update`, then call `finish`.
 
-    ``sink`` receives every new block, leaves before the nodes above them.
+    ``sink`` is called with the CID and the bytes of each block, and with leaves before the nodes above them.
     """
 
     def __init__(self, profile: Profile, sink: BlockSink | None = None) -> None:
@@ -57,7 +57,7 @@ class Importer:
         self._buffer += view[position:]
 
     def finish(self) -> Cid:
-        """Return the root's CID. An empty file consists of one empty leaf."""
+        """Return the CID of the file, which is the CID of its root block. An empty file has one empty leaf."""
         if self._buffer or self.size == 0:
             self._leaf(bytes(self._buffer))
         level = 0

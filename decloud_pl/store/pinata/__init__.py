@@ -22,16 +22,16 @@ UPLOAD_URL = "https://uploads.pinata.cloud"
 
 
 class PinataStore:
-    """A store at Pinata. It uses API v3 with a JWT, and API v1 with a pair of keys.
+    """A store at Pinata. It uses API v3 if the credentials include a JWT, otherwise API v1.
 
     Args:
-        credentials: the JWT or the pair of keys.
-        api_url: the API for accounts and searches.
-        upload_url: the API v3 for uploads.
+        credentials: the JWT, the pair of keys, or both.
+        api_url: the address for account requests, for searches, and for uploads with API v1.
+        upload_url: the address for uploads with API v3.
         timeout: seconds Pinata may be silent.
-        state: a folder that records unfinished large uploads; None keeps them in memory.
+        state: a folder in which unfinished large uploads are recorded; None keeps the records in memory.
         retry: how to retry after temporary failures.
-        largest_single: the most bytes to send to API v3 in one request.
+        largest_single: with API v3, the size in bytes of the largest file that is sent in one request.
 
     Raises:
         ConfigError: an address is not an https URL, or `route_to` raises it.
@@ -78,7 +78,7 @@ class PinataStore:
 
         Raises:
             StoreUnavailable: Pinata cannot be reached, is overloaded, or limits the request rate.
-            StoreRejected: the credentials, their permissions or the plan's limits do not allow it.
+            StoreRejected: the credentials, their permissions or the plan's limits do not allow the upload.
             StoreError: the file cannot be read.
         """
         size = checked_file(path)

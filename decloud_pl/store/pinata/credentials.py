@@ -41,17 +41,17 @@ class PinataCredentials:
         if bool(self.api_key) != bool(self.secret_key):
             missing = "PINATA_SECRET_KEY" if self.api_key else "PINATA_API_KEY"
             raise ConfigError(
-                f"{missing} is not set, but the other half of Pinata's pair of keys is.", fix=f"Set {missing}."
+                f"{missing} is not set, but the other key of Pinata's pair of keys is set.", fix=f"Set {missing}."
             )
         if not (self.jwt or self.api_key):
-            kept = "keep one with `decloud-trainer config --set pinata_jwt=-`"
+            kept = "store a JWT with `decloud-trainer config --set pinata_jwt=-`"
             raise ConfigError(
                 "The credentials for Pinata are not set.",
                 fix=f"Set {LOGIN}, or {kept}. Create them at app.pinata.cloud. With an IPFS node, use storage=kubo.",
             )
 
     def redact(self, text: str) -> str:
-        """Replace the credentials in a text, in case a server repeats them."""
+        """Replace the credentials in a text from a server, which may repeat them."""
         for secret in (self.secret_key, self.jwt, self.api_key):
             if secret:
                 text = text.replace(secret, _HIDDEN)

@@ -1,6 +1,7 @@
-"""Requests to Pinata with time limits, typed errors, and no redirects, which would send the key to another host.
+"""Requests to Pinata with time limits and typed errors.
 
-A form with a file (RFC 7578) is sent in pieces, so the file is never in memory as a whole.
+Redirects are not followed, because they would send the key to another host. A form with a file (RFC 7578) is sent in
+pieces, so the file is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class Answer:
     document: Any
 
     def text(self, *keys: str) -> str:
-        """Return the string at a path of the JSON document.
+        """Return the string in the JSON document that is found by following ``keys`` from object to object.
 
         Raises:
-            StoreUnavailable: there is no string at this path.
+            StoreUnavailable: there is no such string.
         """
         value = self.document
         for key in keys:
@@ -55,7 +56,7 @@ class Answer:
 
 
 class PinataHttp:
-    """Sends requests with the user's credentials. Pinata may be silent for ``timeout`` seconds."""
+    """Sends requests with the user's credentials. A request fails if Pinata is silent for ``timeout`` seconds."""
 
     def __init__(self, credentials: PinataCredentials, *, timeout: float) -> None:
         self._credentials = credentials
@@ -128,7 +129,7 @@ class PinataHttp:
 
 
 class FileForm:
-    """The body of one request, with a known length. It can be iterated only once.
+    """A form with a file, as the body of one request. Its length is known, and it can be iterated only once.
 
     ``fields`` are names and values in ASCII. The file follows them as the field ``file``.
     """
@@ -168,7 +169,7 @@ def _words(document: Any) -> str:
 
 
 def checked_url(name: str, url: str) -> str:
-    """Check that keys may be sent to a URL; return it without a trailing slash.
+    """Check that it is safe to send keys to a URL; return the URL without a trailing slash.
 
     Raises:
         ConfigError: the URL is not https (http is allowed on this machine), or `route_to` raises it.

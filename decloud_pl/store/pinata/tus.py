@@ -1,7 +1,7 @@
 """Resumable uploads with Pinata's version of the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload).
 
-The answer to the last piece returns the CID in ``Upload-Cid``. A file records the URL of each unfinished upload. So an
-upload resumes after a network failure or the end of this process.
+Pinata returns the CID in the header ``Upload-Cid`` of its answer to the last piece. The URL of each unfinished upload
+is stored in a file. So an upload resumes after a network failure or a restart of this process.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _EXPIRED = (404, 410)
 
 
 class TusUploads:
-    """Uploads to one server.
+    """Resumable uploads to one server.
 
     Args:
         http: sends the requests.
-        url: the address that creates uploads.
-        state: a folder that records unfinished uploads; None keeps them in memory.
+        url: the address to which a request for a new upload is sent.
+        state: a folder in which unfinished uploads are recorded; None keeps the records in memory.
         piece: the size of one piece in bytes.
     """
 
@@ -77,7 +77,7 @@ class TusUploads:
         return cid
 
     def _begin(self, file: SentFile, key: str) -> tuple[str, int]:
-        """Find or create the upload; return its URL and the number of bytes that the server has."""
+        """Find the file's unfinished upload or create an upload; return its URL and how many bytes the server has."""
         known = self._memory.recall(key)
         if known is not None:
             try:
@@ -107,7 +107,7 @@ class TusUploads:
         return _offset(self._http.request("HEAD", location, headers=_VERSION))
 
     def _finished_cid(self, location: str) -> str:
-        """Query the CID of an upload whose last answer was lost."""
+        """Query the server for the CID of a complete upload whose last answer had no CID or was lost."""
         cid = self._http.request("HEAD", location, headers=_VERSION).headers.get("Upload-Cid", "")
         if not cid:
             raise StoreUnavailable("Pinata has the whole file but has not returned a CID yet.")
@@ -122,7 +122,7 @@ def _offset(answer: Answer) -> int:
 
 
 class _Memory:
-    """The URLs of unfinished uploads, by the CID of the file."""
+    """Remembers the URL of each unfinished upload, by the CID of the file."""
 
     def __init__(self, url: str, folder: Path | None) -> None:
         self._url = url

@@ -15,7 +15,7 @@ from decloud_pl.store.sending import SentFile
 
 
 class PinataV1:
-    """Uploads and searches with API v1 at ``api_url``."""
+    """Uploads files and searches for CIDs with API v1 at ``api_url``."""
 
     version = "v1"
 

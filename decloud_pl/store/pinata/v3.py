@@ -17,13 +17,13 @@ LARGEST_SINGLE_REQUEST = 100_000_000
 
 
 class PinataV3:
-    """Uploads to ``upload_url`` and searches at ``api_url`` with API v3 and a JWT.
+    """Uploads files and searches for CIDs with API v3 and a JWT.
 
     Args:
         http: sends the requests.
-        api_url: the API for searches.
-        upload_url: the API for uploads.
-        state: a folder that records unfinished large uploads; None keeps them in memory.
+        api_url: the address for searches.
+        upload_url: the address for uploads.
+        state: a folder in which unfinished large uploads are recorded; None keeps the records in memory.
         largest_single: the most bytes to send in one request; larger files are sent in pieces.
     """
 

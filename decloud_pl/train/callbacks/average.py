@@ -1,4 +1,4 @@
-"""Averages of a fit's weights: over its last part (https://arxiv.org/abs/1803.05407), and exponentially moving."""
+"""Average a fit's weights: the mean over its last part (https://arxiv.org/abs/1803.05407), and a moving average."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _UNKNOWN_TOTAL = 50
 class AverageWeights(Callback):
     """Average the weights at evenly spaced steps, on rank zero.
 
-    Put it before the callback that writes checkpoints, because they include the averages. ``count`` is the number of
-    snapshots in the mean, and ``seen`` that in the moving average.
+    Put it before the callback that writes checkpoints, because each checkpoint includes the averages. ``count`` is the
+    number of snapshots in the mean, ``seen`` the number of snapshots in the exponential moving average.
 
     Args:
         network: the trained network. The default is the module itself.
-        share: the last part of the fit that the mean is taken of, as a share of the fit's steps.
-        snapshots: approximate number of snapshots in that part. The moving average uses snapshots of the whole fit.
-        decay: weight of the moving average against the next snapshot.
+        share: the mean covers the last steps of the fit, which are this share of all its steps.
+        snapshots: approximate number of snapshots in the mean. The moving average uses snapshots of the whole fit, at
+            the same intervals.
+        decay: weight of the previous moving average when a snapshot is added. The snapshot has weight 1 - ``decay``.
     """
 
     def __init__(
@@ -47,11 +48,11 @@ class AverageWeights(Callback):
         self._moving: dict[str, torch.Tensor] = {}
 
     def weights(self, network: nn.Module) -> State:
-        """Return the mean. Values that are not floating-point numbers come from the network."""
+        """Return the mean of the snapshots. Tensors that are not floating-point come from ``network``."""
         return _in_place_of(network, self._mean)
 
     def moving(self, network: nn.Module) -> State:
-        """Return the moving average. Values that are not floating-point numbers come from the network."""
+        """Return the moving average. Tensors that are not floating-point come from ``network``."""
         return _in_place_of(network, self._moving)
 
     def on_train_batch_end(

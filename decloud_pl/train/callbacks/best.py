@@ -1,4 +1,4 @@
-"""The best weights of a training so far."""
+"""A callback that keeps the best weights of a training."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class BestWeights(Callback):
 
     Args:
         network: the trained network. The default is the module itself.
-        score: returns the accuracy of a state on the same data, for weights that were not validated; None if unknown.
-        report: called with each accuracy, 0 to 1.
-        by_score: choose by ``score`` if it returns an accuracy. Set it if the verdict uses part of the validation data.
-        keep: how many of the best weights to keep.
+        score: returns the accuracy (0 to 1) of a state dict, or None if unknown. Called for weights that were not
+            validated.
+        report: called with the accuracy (0 to 1) of each validation.
+        by_score: call ``score`` after each validation and prefer its accuracy to ``val/accuracy``. Set this if the
+            verdict uses part of the validation data.
+        keep: how many weights to keep; the best are kept.
     """
 
     def __init__(
@@ -47,19 +49,19 @@ class BestWeights(Callback):
 
     @property
     def accuracy(self) -> float | None:
-        """Accuracy of the best weights, 0 to 1; None before the first validation."""
+        """Accuracy of the best weights, 0 to 1; None if no weights have been measured."""
         return None if not self._kept or self._kept[0][0] == _UNKNOWN else self._kept[0][0]
 
     @property
     def kept(self) -> Sequence[tuple[float, State]]:
-        """The weights with their accuracies, the best first."""
+        """The kept weights as (accuracy, state dict), the best first. An unknown accuracy is -1."""
         return self._kept
 
     def weights(self, network: nn.Module) -> State:
-        """Return the best weights: those of the best validation, or the network's own if no validation beats them.
+        """Return the best weights: the best of the validated weights and the network's current weights.
 
-        The network may differ from the last validation: a callback may change it at the end of the fit, and a fit may
-        end between two validations.
+        The current weights may not have been validated, because a callback may change them at the end of the fit, and
+        a fit may end between two validations. In this case, ``score`` measures them.
         """
         state = network.state_dict()
         last = _digest(state)

@@ -30,23 +30,24 @@ _UPDATE_FILE = "update.pt"
 
 
 class DeltaCallback(Callback):
-    """Write the difference to the fetched base weights to a file after the fit and publish it, on rank zero.
+    """After a fit, write the difference between trained and base weights to a file and publish it, on rank zero.
 
-    The caller passes the base weights. The module's weights at the start of the fit would be wrong after a resume: they
-    come from the checkpoint.
+    The caller must pass the base weights. The callback cannot use the module's weights at the start of the fit, because
+    they come from a checkpoint if the fit resumes.
 
     Args:
         base: the fetched base model, or its state dict.
         publisher: receives the update.
-        path: the file to write. The default is the publisher's path, or ``update.pt`` in the Trainer's
-            ``default_root_dir``.
-        network_of: returns the trained network of the module. The default is the module itself or the only submodule
-            whose state dict has the base model's names and shapes.
+        path: the file to write. The default is the path in the publisher's ``update_form``, or ``update.pt`` in the
+            Trainer's ``default_root_dir``.
+        network_of: returns the trained network in a module. By default, it is the module itself or a submodule: the
+            only one whose state dict has the base model's names and shapes.
         score: returns the accuracy (0 to 1) of a state dict on your own data. Without it, no accuracy is measured.
         accuracy_before: the base model's accuracy (0 to 1) on the same data.
-        encoding: of the entries. The default is the publisher's encoding, or float16.
-        writer: replaces the default writer, which writes differences to ``base``.
-        weights_of: returns the weights to publish. The default is the network's weights at the end of the fit.
+        encoding: how to encode the entries. The default is the encoding in the publisher's ``update_form``, or float16.
+        writer: writes the update. If it is given, ``base`` and ``encoding`` are not used.
+        weights_of: returns the weights to publish, given the trained network. The default is its weights at the end of
+            the fit.
         stopped_early: called at the end of the fit; returns whether the fit ended before its last step.
 
     Raises:
@@ -87,10 +88,10 @@ class DeltaCallback(Callback):
         self._stopped_early = stopped_early
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a fit whose update could not be published, before any training.
+        """Check before the training that an update can be computed after it.
 
         Raises:
-            TrainingError: no process holds the whole model, or the module's trained network was not found.
+            TrainingError: no process holds the whole model, or the trained network was not found in the module.
         """
         strategy = type(trainer.strategy).__name__
         if strategy in _SHARDED:
@@ -101,7 +102,7 @@ class DeltaCallback(Callback):
         self._network(pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Encode and write the update, score it as a validator sees it, and publish it."""
+        """Encode and write the update, score the weights that a validator gets from it, and publish the update."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
         path = self._path or Path(trainer.default_root_dir) / _UPDATE_FILE
@@ -142,7 +143,7 @@ def _shapes(state: State) -> Shapes:
 
 
 def _difference(found: Shapes, wanted: Shapes) -> str:
-    """Describe the first tensor that is missing, unexpected or of another shape."""
+    """Describe the first tensor that is missing, is not in the base model, or has another shape."""
     for name in (*wanted, *found):
         if name not in found:
             return f"{name} is missing"
@@ -154,7 +155,7 @@ def _difference(found: Shapes, wanted: Shapes) -> str:
 
 
 class ProgressCallback(Callback):
-    """Report steps to a function, at most about 200 times per fit."""
+    """Call ``report`` with the progress of the fit, at most about 200 times."""
 
     def __init__(self, report: Callable[[Progress], None]) -> None:
         self._report = report
@@ -187,7 +188,7 @@ def loss_of(outputs: torch.Tensor | Mapping[str, Any] | None) -> float | None:
 
 
 def trained_network(module: nn.Module, base: State) -> nn.Module:
-    """Return the module or the only submodule with the base model's names and shapes.
+    """Return the only network with the base model's names and shapes among the module and its submodules.
 
     Raises:
         TrainingError: no network matches, or more than one does.

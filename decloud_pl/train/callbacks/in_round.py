@@ -1,4 +1,4 @@
-"""The callbacks of a round's fit, in the order that they require."""
+"""The callbacks of a round's fit, in their required order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from decloud_pl.train.update.writing import UpdateWriter
 
 
 class Outbox:
-    """A publisher that keeps the update for the caller. Only the caller has the keys to publish it."""
+    """A publisher that only stores the update in ``update``. The training process has no keys to publish it."""
 
     def __init__(self) -> None:
         self.update: Update | None = None
@@ -36,7 +36,7 @@ class Outbox:
 class RoundCallbacks:
     """The callbacks that a round adds to the user's callbacks.
 
-    ``in_order`` has all of them, including the user's.
+    ``in_order`` lists all callbacks of the fit, including the user's, in the order of their calls.
     """
 
     best: BestWeights

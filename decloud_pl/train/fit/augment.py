@@ -1,4 +1,4 @@
-"""Random changes of training images that keep their labels, on packed batches, on the device that holds them."""
+"""Random changes of training images that do not change the labels. They run on the device of the batch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _GRAY = 128
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The changes of each training image.
+    """The random changes to make to each training image.
 
     Attributes:
-        flip: mirror each image in every other epoch: half of the images in the even epochs, the others in the odd ones.
-            Compared with a coin per image, no image is seen twice in a row the same way
+        flip: mirror each image in every other epoch: half of the images in even epochs, the other half in odd epochs.
+            Unlike with random mirroring, each image alternates from epoch to epoch
             (https://arxiv.org/abs/2404.00498).
-        shift: move by up to this many pixels in each direction. Reflections fill the edge.
+        shift: move each image by up to this many pixels in each direction. Reflections fill the edges.
         cutout: cover a square with this side, in pixels, with gray (https://arxiv.org/abs/1708.04552).
     """
 
@@ -31,10 +31,10 @@ class Augmentation:
 
     @classmethod
     def of(cls, node: Mapping[str, Any] | None) -> Augmentation:
-        """Create it from the setting ``datamodule.augment``.
+        """Create an `Augmentation` from the setting ``datamodule.augment``.
 
         Raises:
-            ConfigError: a value is not valid.
+            ConfigError: a key is unknown, or a value is invalid.
         """
         try:
             found = cls(**(node or {}))
@@ -53,10 +53,10 @@ class Augmentation:
         return bool(self.flip or self.shift or self.cutout)
 
     def __call__(self, packed: torch.Tensor, indices: torch.Tensor, epoch: int) -> torch.Tensor:
-        """Return changed images.
+        """Return a batch of images with the random changes.
 
         Args:
-            packed: uint8 (N, C, size, size).
+            packed: the images, uint8 (N, C, size, size).
             indices: the images' numbers in the data set, int64 (N,). They determine which images are mirrored.
             epoch: the number of the epoch.
         """
@@ -82,7 +82,10 @@ class Augmentation:
 
 
 def _coins(indices: torch.Tensor) -> torch.Tensor:
-    """Return 0 or 1 for each number, evenly and always the same (a multiplicative hash of 32 bits)."""
+    """Return 0 or 1 for each number. A number always gets the same value, and half of the numbers get 1.
+
+    This is a multiplicative hash of 32 bits.
+    """
     return (indices * 2_654_435_761 >> 15) & 1
 
 

@@ -1,4 +1,4 @@
-"""Score the base model while it trains. The score is measured after the first step, so it does not delay that step."""
+"""Score the base model during the training. This happens after the first step, so that step is not delayed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class BaselineCallback(Callback):
 
     Args:
         score: returns the base model's accuracy (0 to 1) or None. It must leave the trained network unchanged.
-        on_scored: called with the trainer, the accuracy and the duration in seconds. The attribute ``seconds`` has the
-            duration from then on.
+        on_scored: called with the trainer, the accuracy and the duration of the scoring in seconds. The attribute
+            ``seconds`` then has this duration, too.
         monotonic: returns the time in seconds.
     """
 

@@ -36,10 +36,11 @@ REFUSED: Mapping[str, tuple[object, str]] = {
 
 
 def check_trainer(node: Mapping[str, Any]) -> None:
-    """Check the keys of a ``trainer`` node.
+    """Check the arguments in a ``trainer`` node.
 
     Raises:
-        ConfigError: the training sets the argument itself, or Lightning's ``Trainer`` does not have it.
+        ConfigError: the training sets an argument itself, Lightning's ``Trainer`` does not have it, or its value is not
+            valid.
     """
     for name, value in node.items():
         if name in REFUSED and value != REFUSED[name][0]:

@@ -1,4 +1,4 @@
-"""The two files that define a worker's training. Imports no torch, because the daemon writes them.
+"""The two files that define a worker's training. The daemon writes them, so this module does not import torch.
 
 ``config.yaml`` has the composed training nodes. ``round.json`` has the settings that are specific to the round.
 """
@@ -43,18 +43,18 @@ class RoundFile:
     """The part of a plan that is specific to a round.
 
     Attributes:
-        base_model: the file from the network, not yet opened.
-        folder: for the update and for working files.
-        finish_by: Unix seconds of this machine's clock by which the update must be on disk; None for no limit.
-        threads: processor threads to use.
-        convention: in which the update is written.
-        read_as: the convention in which this network's validators read it.
+        base_model: the base model's file as fetched from the network, not yet checked.
+        folder: the folder for the update and for working files.
+        finish_by: when the update must be on disk, in Unix seconds of this machine's clock; None for no deadline.
+        threads: number of processor threads to use.
+        convention: the convention in which the update is written.
+        read_as: the convention in which this network's validators read the update.
         gradient_rate: η of the ``gradient`` convention.
-        score_split: where the update's accuracies are measured: on the held-out part, or, for experiments only, on the
-            test split that validators use. The gate's verdict always uses the held-out part.
+        score_split: where the update's accuracies are measured: ``held_out`` is the held-out part, and ``test``, for
+            experiments only, the test split that validators use. The gate's verdict always uses the held-out part.
         given: the dotted names of the training settings that the user has set.
         allow_packages: packages that the user allows in the configuration, in addition to the allow-list.
-        payout: what submitting may earn and costs; None without a round.
+        payout: what a submission may earn and what it costs; None if the plan belongs to no round.
     """
 
     base_model: Path
@@ -76,7 +76,7 @@ class RoundFile:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The complete definition of one training. Only the plan determines the result."""
+    """The complete definition of one training. The result depends only on the plan."""
 
     round: RoundFile
     config: TrainingConfig = field(default_factory=TrainingConfig)
@@ -115,11 +115,14 @@ class TrainingPlan:
             ) from error
 
     def fingerprint(self) -> str:
-        """Return a hash that is equal for two plans whose trainings run identically. They can share a checkpoint."""
+        """Return a hash of the settings that determine the weights. Plans with the same hash can share a checkpoint."""
         return _hash(self._weights())
 
     def differs_from(self, folder: Path) -> bool:
-        """Return whether the plan in a folder leads to another update or verdict; False if the folder has no plan."""
+        """Return whether the plan in ``folder`` leads to another update or verdict than this plan.
+
+        Return False if no plan can be read there.
+        """
         try:
             other = TrainingPlan.read(folder)
         except TrainingError:
@@ -127,7 +130,7 @@ class TrainingPlan:
         return self.update_key() != other.update_key()
 
     def update_key(self) -> str:
-        """Return a hash that is equal for two plans that lead to the same update and the same verdict on it."""
+        """Return a hash of the settings that determine the update and its verdict."""
         written = {name: getattr(self.round, name) for name in ("convention", "read_as", "gradient_rate")}
         return _hash({**self._weights(), "update": dataclasses.asdict(self.config.update), "round": written})
 

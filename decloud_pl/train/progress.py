@@ -1,4 +1,4 @@
-"""Progress reports of a training, and the conditions that end it early. Imports no torch."""
+"""Progress reports of a training, and the conditions that end it early. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ class Progress:
     Attributes:
         stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``choose``,
             ``encode``, ``score`` or ``last fit``.
-        step: optimizer steps so far, of ``total_steps``, which is 0 if the total is unknown.
-        loss: of the last step.
-        accuracy: 0 to 1, on held-out data, if it was measured. The base model and the finished update are measured on
-            the half for the verdict, or on the round's ``score_split``. During training, it is the half for choosing.
+        step: number of optimizer steps so far.
+        total_steps: number of optimizer steps of the fit; 0 if it is unknown.
+        loss: loss of the last step.
+        accuracy: a measured accuracy, 0 to 1, or None. ``baseline`` has the base model's accuracy and ``score`` that of
+            the finished update, both on the half of the held-out part for the verdict. If the plan's ``score_split`` is
+            ``test``, ``score`` uses the test split instead. All other stages use the half for choosing.
         note: a sentence for people; may be empty.
     """
 
@@ -43,8 +45,9 @@ class Supervisor:
     """The caller of a training. It receives the progress and decides how long the training may take.
 
     Attributes:
-        report: called in the training's thread.
-        stop_requested: checked at every batch. The training writes a checkpoint before it stops.
+        report: called with each progress, in the training's thread.
+        stop_requested: returns whether the training must stop. The training checks it at every batch, and writes a
+            checkpoint before it stops.
         monotonic: returns the time in seconds.
         finish_at: when the update must be on disk, on the scale of ``monotonic``; None for no deadline.
     """
@@ -68,7 +71,7 @@ class Supervisor:
         self.report(Progress(stage, note=text))
 
     def as_stage(self, stage: str) -> Supervisor:
-        """Return the same supervisor, which reports everything as this stage."""
+        """Return the same supervisor, except that it replaces the stage in every report by this one."""
         return dataclasses.replace(self, report=lambda done: self.report(dataclasses.replace(done, stage=stage)))
 
     def time_left(self) -> float:

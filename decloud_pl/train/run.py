@@ -23,23 +23,23 @@ def train_round(
     now: float | None = None,
     judged: Callable[[Update], None] = lambda _: None,
 ) -> Update | None:
-    """Train as planned and return the update, which is on disk, with the gate's verdict.
+    """Train as planned, write the update to disk, and return it with the gate's verdict.
 
     A stopped or killed training of the same plan in the same folder resumes from its last checkpoint. If several
     processes train together, all but the first return None.
 
     Args:
         plan: the training.
-        supervisor: gets progress, and may stop the training.
+        supervisor: receives the progress, and may stop the training.
         now: current time in Unix seconds, for the plan's deadline. The default is this machine's clock.
-        judged: called with the update and its verdict before a last fit, which may give another update.
+        judged: called with the update and its verdict. After that, a last fit may replace the update.
 
     Raises:
         UntrustedFileRejected: the quarantine refused the base model.
         DatasetError: the data set cannot be read.
         TrainingStopped: a stop was requested.
         TrainingError: the base model does not fit the data set, no time is left, or the training failed.
-        ConfigError: a node of the plan cannot be built, or sets something that the round must control.
+        ConfigError: a node of the plan cannot be built, or sets an argument that the round must control.
         MachineShortage: this machine has too little disk space, memory or file descriptors.
     """
     supervisor.report(Progress("prepare"))
@@ -102,7 +102,10 @@ def _train(
 
 
 def _rank_prefix() -> str:
-    """Return a file name prefix for this process. Each process of torchrun, SLURM or Lightning opens the base model."""
+    """Return a file name prefix that is unique among the processes of this training; "" for the first process.
+
+    Each process that torchrun, SLURM or Lightning starts opens the base model and writes its own file.
+    """
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     rank = next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0")
     node = os.environ.get("NODE_RANK", "0") if "RANK" not in os.environ else "0"

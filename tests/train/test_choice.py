@@ -120,7 +120,9 @@ def test_scaled_is_what_was_best_before() -> None:
 def test_among_equal_candidates_the_trained_weights_stay() -> None:
     bench = Bench(LINE, moving=LINE, mean=LINE)
     bench.choose(*LINE)
-    assert bench.notes == ["Of 10 candidates, the trained weights reach 100.0% on the half for choosing."]
+    assert bench.notes == [
+        "Of 10 candidates, the trained weights are chosen: they reach 100.0% on the held-out half for choosing."
+    ]
 
 
 @pytest.mark.parametrize("left", [0.0, 8.0, 10.0, 12.0, 100.0])

@@ -79,7 +79,9 @@ def test_a_last_fit_that_predicts_the_same_is_submitted_with_the_judged_accuraci
     assert last.cid != judged.update.cid
     first = judged.update
     assert dataclasses.replace(last, path=first.path, cid=first.cid, size=first.size) == first
-    assert heard[-1].note.endswith("It replaces the judged update, to which the accuracies and the verdict belong.")
+    assert heard[-1].note.endswith(
+        "Its update is submitted. The accuracies and the verdict remain those of the judged update."
+    )
     assert {progress.stage for progress in heard} == {"last fit"}
 
 

@@ -1,7 +1,7 @@
-"""Batches of a split in an order that a seed determines, from memory or from worker processes.
+"""Batches of a split, read from memory or by worker processes. A seed determines their order.
 
-Both readers return the same batches in the same order. A stream can resume in the middle of an epoch. Several processes
-can share it: each takes its part of every batch, so all parts together are the batches of a single process.
+Both ways of reading return the same batches in the same order. A stream can resume in the middle of an epoch. Several
+processes can share a stream: each process gets its part of every batch.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class BatchReader(Protocol):
 
 
 class MemoryReader:
-    """The whole split, packed in memory. Reading decodes, pickles and copies no single samples.
+    """Reads batches from the whole split, packed in memory. Each batch is a single indexing operation.
 
-    With ``pinned``, the rows are in page-locked memory, which a GPU can fetch while it computes.
+    With ``pinned``, each batch is in page-locked memory, from which a GPU can fetch it while it computes.
     """
 
     def __init__(self, packed: torch.Tensor, labels: torch.Tensor, *, pinned: bool = False) -> None:
@@ -58,7 +58,10 @@ class MemoryReader:
 
 
 class StreamReader:
-    """Packs each batch on demand, in ``workers`` processes or in this one, for splits that do not fit into memory."""
+    """Packs each batch on demand, for splits that do not fit into memory.
+
+    ``workers`` processes do the work. With 0, or if they cannot start, the current process does it.
+    """
 
     def __init__(self, split: Split, encoder: Encoder, *, workers: int, pinned: bool = False) -> None:
         self._dataset = _PackedBatches(split, encoder)
@@ -83,7 +86,7 @@ class StreamReader:
 
 
 class JoinedReader:
-    """The rows of two readers, those of the second one after those of the first one."""
+    """The rows of the reader ``first``, followed by the rows of the reader ``second``."""
 
     def __init__(self, first: BatchReader, second: BatchReader) -> None:
         self._first = first
@@ -101,7 +104,7 @@ class JoinedReader:
 
 
 def _workers_can_start() -> bool:
-    """Return whether worker processes can start. They need locks, which are files in /dev/shm, and pipes."""
+    """Return whether worker processes can start. They need pipes, and locks that are files in /dev/shm."""
     try:
         multiprocessing.SimpleQueue().close()
     except OSError as error:
@@ -115,10 +118,10 @@ def _workers_can_start() -> bool:
 
 
 class _PackedBatches(Dataset[Arrays]):
-    """Returns arrays, because tensors would travel through /dev/shm and a socket in TMPDIR.
+    """Packed batches of a split, as arrays. A worker process sends arrays through a pipe.
 
-    If /dev/shm is too small or the path of TMPDIR too long, the sender fails and the loader waits forever. Arrays
-    travel through a pipe.
+    It would send tensors through /dev/shm and a socket in TMPDIR. If /dev/shm is too small or the path of TMPDIR is too
+    long, the worker would fail and the loader would wait forever.
     """
 
     def __init__(self, split: Split, encoder: Encoder) -> None:
@@ -151,19 +154,20 @@ def packed_bytes(split: Split, encoder: Encoder) -> int:
 class BatchStream:
     """Successive epochs of a split, usable as a data loader by Lightning.
 
-    It yields (packed, labels). If this process's part is not an even share of the batch, it yields a third entry: a
-    factor for the mean loss, so that the average over all processes is the mean over the whole batch.
+    It yields (packed, labels). If the processes get unequal parts of a batch, it also yields a weight, as the last
+    entry. Each process multiplies its mean loss by its weight. The average over all processes is then the mean over the
+    whole batch.
 
     Args:
         reader: the split.
-        batch_size: of all processes together. Only the last batch may be smaller.
+        batch_size: number of samples in a batch, over all processes. Only the last batch may be smaller.
         seed: shuffles every epoch differently; None keeps the order.
-        limit: number of batches per epoch; None for all. The length remains that of all batches, because Lightning
-            computes ``limit_train_batches`` from it.
-        epoch: the first epoch.
-        rank: of this process among ``world`` processes.
-        world: the number of processes.
-        numbered: yield the rows' numbers in the split, int64 (N,), after the labels.
+        limit: number of batches per epoch; None for all. ``len()`` still counts all batches, because Lightning applies
+            ``limit_train_batches`` to it.
+        epoch: number of the first epoch.
+        rank: number of this process, from 0.
+        world: number of processes.
+        numbered: also yield each row's index in the split, int64 (N,), after the labels.
     """
 
     def __init__(
@@ -215,7 +219,7 @@ class BatchStream:
         return list(torch.split(order, self._batch_size))[: self._limit]
 
     def state_dict(self) -> dict[str, int]:
-        """Return the position after the last batch returned."""
+        """Return the position after the last batch that was yielded."""
         epoch, position = self._reached
         whole = len(self) if self._limit is None else self._limit
         return {"epoch": epoch + 1, "batch": 0} if position >= whole else {"epoch": epoch, "batch": position}

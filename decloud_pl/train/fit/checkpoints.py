@@ -24,10 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 class LocalCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint next to its destination and rename it. Lightning's own class needs TMPDIR and memory."""
+    """Write a checkpoint to a file next to its destination, then rename that file.
+
+    Lightning's own class would also need memory for a copy of the checkpoint, and space in TMPDIR.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Save like Lightning. A path with a scheme, or with storage options, is left to Lightning."""
+        """Save a checkpoint. With ``storage_options`` or a URL as its path, Lightning's own class saves it."""
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -46,14 +49,15 @@ class CheckpointCallback(Callback):
     """Write checkpoints at intervals, at epoch ends, and when a stop is requested.
 
     A checkpoint holds everything that determines how the training continues: Lightning's own state (weights, optimizer,
-    schedule, loops, position in the data), the state of the other callbacks, and the random number generators. Put it
-    after the callbacks whose state it must include.
+    schedule, loops, position in the data), the state of the other callbacks, and the random number generators. Put this
+    callback after the callbacks whose state a checkpoint must include.
 
     Args:
         path: the file. It is replaced atomically.
-        fingerprint: of the training. A training with another fingerprint does not resume from the file.
-        every_seconds: time between two checkpoints; 0 writes at epoch ends only. Slow writing increases the interval.
-        seed: for the random numbers after a resume with several processes, whose generator states are not saved.
+        fingerprint: identifies the training. A training with another fingerprint does not resume from the file.
+        every_seconds: time between two checkpoints; 0 writes at epoch ends only. Slow writing makes it longer.
+        seed: determines the random numbers after a resume with several processes. A checkpoint does not hold the
+            generator states of all of them.
         stop_requested: returns whether the training must stop.
         monotonic: returns the time in seconds.
     """
@@ -144,7 +148,7 @@ def usable(path: Path, fingerprint: str) -> Path | None:
     """Return the checkpoint to resume from. Return None if it is missing, damaged or of another training.
 
     Raises:
-        MachineShortage: this machine cannot read it now.
+        MachineShortage: this machine has too little memory or too few file descriptors to read it now.
     """
     if not path.is_file():
         return None

@@ -34,8 +34,8 @@ class RoundDataModule(LightningDataModule):
     """The splits of a `Source` as input for one network.
 
     Batches reach the device in compact form. `on_after_batch_transfer` converts them to the network's input there.
-    Validation uses one half of the held-out part of the training split. The other half (`held_out`) is for the verdict
-    on the finished update.
+    Validation uses one half of the held-out part, ``held_out.select``. The other half, ``held_out.judge``, is for the
+    verdict on the finished update.
 
     Args:
         source: the data set.
@@ -43,7 +43,7 @@ class RoundDataModule(LightningDataModule):
         batch_size: samples per step, summed over all devices and machines.
         seed: determines the order of the training batches.
         memory_bytes: a packed training or test split larger than this is streamed.
-        workers: number of processes that stream.
+        workers: number of processes that read a streamed split.
         augment: random changes of the training images; see `Augmentation`. Texts are never changed.
     """
 
@@ -86,7 +86,10 @@ class RoundDataModule(LightningDataModule):
     def again(
         self, *, seed: int | None = None, batch_size: int | None = None, augment: Mapping[str, Any] | None = None
     ) -> RoundDataModule:
-        """Return the same data for another fit, from its start, optionally with other arguments. It shares the rows."""
+        """Return a data module for another fit, which starts at the first batch. The two modules share their rows.
+
+        Each argument replaces this module's value; None keeps that value.
+        """
         other = RoundDataModule(
             self.source,
             self.spec,
@@ -101,7 +104,7 @@ class RoundDataModule(LightningDataModule):
         return other
 
     def with_held_out(self) -> RoundDataModule:
-        """Return the same data for another fit, whose training data include the held-out part."""
+        """Return a data module for another fit. Its training data also include the held-out part."""
         other = self.again()
         other._readers = {  # noqa: SLF001  # of the same class
             **self._readers,
@@ -128,7 +131,7 @@ class RoundDataModule(LightningDataModule):
         return self._train
 
     def batches_per_epoch(self, limit: float | None) -> int:
-        """Return the batches per epoch of the training split under Lightning's ``limit_train_batches``."""
+        """Return the number of training batches per epoch. ``limit`` is Lightning's ``limit_train_batches``."""
         whole = -(-len(self._reader("train")) // self._batch_size)
         if limit is None:
             return whole
@@ -139,19 +142,22 @@ class RoundDataModule(LightningDataModule):
         return {} if self._train is None else self._train.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Store the position for the next data loader. Lightning may restore a loader's own state too late."""
+        """Store the position at which the next training data loader starts.
+
+        Lightning may restore the state of a data loader too late, so the data module restores it.
+        """
         self._place = state_dict
 
     def val_dataloader(self) -> BatchStream:
-        """Return the half of the held-out part that is for choosing."""
+        """Return the batches of the half of the held-out part that is for choosing."""
         return self._in_order(_HalfReader(self.held_out.select, pinned=self._pinned()))
 
     def test_dataloader(self) -> BatchStream:
-        """Return the test split. Validators score on it."""
+        """Return the batches of the test split, on which validators score."""
         return self._in_order(self._reader("test"))
 
     def on_after_batch_transfer(self, batch: Sequence[torch.Tensor], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
-        """Augment packed rows of a training, and convert them to the network's input, on the device of the network."""
+        """Convert packed rows to the network's input, on the network's device. In training, augment them first."""
         packed, *rest = batch
         if self._augments and self.trainer is not None and self.trainer.training:
             labels, numbers, *rest = rest
@@ -178,13 +184,13 @@ class RoundDataModule(LightningDataModule):
                 packed = self._encoder.pack(split)
                 self._readers[name] = MemoryReader(packed, torch.from_numpy(split.labels), pinned=self._pinned())
             else:
-                logger.info("%s takes %d MB and is streamed", name, size >> 20)
+                logger.info("The %s split takes %d MB, so it is streamed instead of kept in memory", name, size >> 20)
                 self._readers[name] = StreamReader(split, self._encoder, workers=self._workers, pinned=self._pinned())
         return self._readers[name]
 
 
 class _HalfReader:
-    """Rows of one half of the held-out part, packed at the first validation so that the first step starts sooner."""
+    """Reads one half of the held-out part. Packs the rows only at the first validation, so training starts sooner."""
 
     def __init__(self, half: Scorer, *, pinned: bool) -> None:
         self._half = half

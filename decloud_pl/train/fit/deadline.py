@@ -1,4 +1,4 @@
-"""Ending a fit in time for a deadline, and the share of the time until then that has passed."""
+"""End a fit in time for its deadline, and measure which share of the fit's time has passed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = "decloud_pl.share"
 
 
 class DeadlineCallback(Callback):
-    """End the fit at the last batch boundary before a deadline, as if it were complete.
+    """End the fit after the last batch that fits before a deadline. The fit then ends like a complete one.
 
     A learning rate schedule can follow `share`, which reaches 1 at the deadline.
 
@@ -23,7 +23,7 @@ class DeadlineCallback(Callback):
         stop_at: the deadline, in seconds on the scale of ``monotonic``.
         monotonic: returns the time in seconds.
         on_stop: called when the fit ends early.
-        planned: the training was planned to last until the deadline, so its end there is not early.
+        planned: whether the training was planned to last until the deadline. Its end there does not count as early.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class DeadlineCallback(Callback):
         self.stopped = False
 
     def share(self) -> float:
-        """Return the share of the fit's time that has passed, from 0 to 1. It never falls.
+        """Return the share of the fit's time that has passed, from 0 to 1. The share never falls.
 
-        After a resume, it continues from the share at the checkpoint.
+        After a resume, it continues from the share that the checkpoint holds.
         """
         if self._begun is not None:
             whole, passed = self._stop_at - self._begun, self._monotonic() - self._begun
@@ -56,7 +56,10 @@ class DeadlineCallback(Callback):
         return self._share
 
     def reserve(self, seconds: float) -> None:
-        """Stop this many seconds earlier. The time since the last step is not counted as part of a step."""
+        """Stop the fit this many seconds earlier.
+
+        The time from the last step to this call does not count as part of a step.
+        """
         self._stop_at -= seconds
         self._last = self._monotonic()
 

@@ -1,7 +1,7 @@
 """Convert samples to network input, in the same way for training and for scoring.
 
 An encoder works in two steps. `pack` turns samples into a tensor that is as small as possible, so that a whole data set
-fits into memory. It works sample by sample, so packing a part of a split gives that part of the packed split. `batch`
+fits into memory. Each sample is packed independently of the others, so a split can also be packed in parts. `batch`
 turns packed samples into the network's input, on the device that holds them.
 """
 
@@ -38,7 +38,7 @@ class ImageEncoder:
         """Return the samples in compact form, one row each.
 
         Raises:
-            TrainingError: the split has samples of another kind.
+            TrainingError: the samples are of another kind (image or text) than the model's input.
             DatasetError: an image file cannot be read.
         """
         if not isinstance(split, ImageSplit):
@@ -65,7 +65,7 @@ class ImageEncoder:
 
 
 class TextEncoder:
-    """Token numbers. Packed: int32 (N, length). Batch: int64 (N, length)."""
+    """Texts as token numbers. Packed: int32 (N, length). Batch: int64 (N, length)."""
 
     def __init__(self, spec: TextInput) -> None:
         self._spec = spec
@@ -95,7 +95,7 @@ def check_fit(model: BaseModel, source: Source) -> None:
     """Check that a base model can train on a data set.
 
     Raises:
-        TrainingError: the model takes samples of another kind, or distinguishes too few classes.
+        TrainingError: the model takes another kind of samples (image or text), or distinguishes too few classes.
     """
     unfit = why_unfit(model, kind=source.kind, classes=source.num_classes, name=source.name)
     if unfit:

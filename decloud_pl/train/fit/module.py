@@ -1,4 +1,4 @@
-"""A base model in training."""
+"""The Lightning module that trains a base model."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from decloud_pl.train.fit.optimizers import OptimizerFactory, SchedulerFactory, 
 class RoundModule(LightningModule):
     """Train a classifier with cross-entropy.
 
-    Batches are (inputs, labels), or (inputs, labels, weight) if several processes share a batch unevenly. The module
-    logs ``train/loss`` and ``train/accuracy`` at the steps that the Trainer logs. It logs ``val/loss``,
-    ``val/accuracy``, ``test/loss`` and ``test/accuracy`` of whole splits.
+    Batches are (inputs, labels), or (inputs, labels, weight) if the processes get unequal parts of a batch. The module
+    logs ``train/loss`` and ``train/accuracy`` every ``log_every_n_steps`` of the Trainer. It logs ``val/loss``,
+    ``val/accuracy``, ``test/loss`` and ``test/accuracy`` over whole splits.
 
     Args:
         network: inputs → (N, classes) logits.
-        num_classes: for the accuracies.
+        num_classes: number of classes, for the accuracy metrics.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the schedule, which advances with every batch. None keeps the rate constant.
         compiled: run the network through ``torch.compile``.
-        label_smoothing: share of the training's targets that is spread over all classes.
-        dropout: the probability of all of the network's dropout layers; None keeps theirs.
+        label_smoothing: share of each training target that is spread over all classes.
+        dropout: drop probability to set in every `nn.Dropout` layer of the network; None keeps each layer's own.
     """
 
     LOGGED: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")

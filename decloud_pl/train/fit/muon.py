@@ -13,17 +13,17 @@ _FILTER_DIMENSIONS = 4
 
 
 class MuonOnFilters(Optimizer):
-    """`torch.optim.Muon` for convolution filters and `torch.optim.AdamW` for the rest (https://arxiv.org/abs/2404.00498).
+    """`torch.optim.Muon` for convolution filters, and `torch.optim.AdamW` for all other parameters.
 
-    Muon takes matrices, so it gets each filter (out, in, height, width) as the matrix (out, in · height · width), which
-    shares the filter's memory.
+    See https://arxiv.org/abs/2404.00498. Muon takes matrices, so it gets each filter (out, in, height, width) as the
+    matrix (out, in · height · width). The matrix shares the filter's memory.
 
     Args:
         params: the parameters.
-        lr: of AdamW.
-        filter_lr: of Muon, as a multiple of ``lr``.
-        weight_decay: of both.
-        fused: of AdamW.
+        lr: AdamW's learning rate.
+        filter_lr: Muon's learning rate, as a multiple of ``lr``.
+        weight_decay: weight decay of both optimizers.
+        fused: whether AdamW uses its fused kernel.
     """
 
     def __init__(
@@ -87,5 +87,5 @@ def _order(filter_: torch.Tensor) -> tuple[int, ...]:
 
 
 def _view(filter_: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
-    """Return a filter as a matrix that shares its memory."""
+    """Return a filter as a matrix that shares the filter's memory."""
     return filter_.detach().permute(order).view(len(filter_), -1)

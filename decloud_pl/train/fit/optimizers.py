@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -> OptimizerFactory:
     """Return a function that makes the node's optimizer.
 
-    The function drops ``fused`` if the optimizer or the device has no fused kernel.
+    That function ignores ``fused`` if the optimizer has no fused kernel for the device.
 
     Raises:
-        ConfigError: the node is invalid. For invalid arguments, the returned function raises it.
+        ConfigError: the node is invalid. If only its arguments are invalid, the returned function raises this error.
     """
     make: OptimizerFactory = build(node, packages=packages)
 
@@ -41,7 +41,7 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
         except (TypeError, ValueError, RuntimeError) as error:
             if "fused" not in node:
                 raise _refused(node, error) from error
-        logger.info("%s has no fused kernel here; it runs unfused", node["_target_"])
+        logger.info("%s has no fused kernel on this device; it runs unfused", node["_target_"])
         plain = {name: value for name, value in node.items() if name != "fused"}
         return optimizer_factory(plain, packages)(parameters)
 
@@ -49,10 +49,10 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
 
 
 def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] = ()) -> SchedulerFactory | None:
-    """Return a function that makes the node's schedule, or None for a constant rate.
+    """Return a function that makes the node's schedule. Without a node, return None: the rate is constant.
 
     Raises:
-        ConfigError: the node is invalid. For invalid arguments, the returned function raises it.
+        ConfigError: the node is invalid. If only its arguments are invalid, the returned function raises this error.
     """
     if not node:
         return None
@@ -72,7 +72,7 @@ def configure(
 ) -> OptimizerLRScheduler:
     """Return the result for ``configure_optimizers``: the optimizer, and a schedule that advances with every batch.
 
-    In a fit with a deadline, the package's own schedules end at the deadline at the latest.
+    In a fit with a deadline and a single process, this package's own schedules end at the deadline at the latest.
     """
     made = optimizer(parameter for parameter in module.parameters() if parameter.requires_grad)
     if scheduler is None:

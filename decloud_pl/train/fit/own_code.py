@@ -32,8 +32,8 @@ def check_module(plan: TrainingPlan) -> None:
     """Check the class that ``module`` names.
 
     Raises:
-        ConfigError: it is not a LightningModule, or it does not accept the base model or an argument that the user has
-            set. Or it has its own optimizer although the user has set one.
+        ConfigError: the class is not a LightningModule, does not accept the base model, does not accept an argument
+            that the user has set, or makes its own optimizer although the user has set an optimizer or a schedule.
     """
     _check_kind(plan, "module", LightningModule)
     target = plan.config.module["_target_"]
@@ -62,7 +62,7 @@ def check_data(plan: TrainingPlan) -> None:
     """Check the class that ``datamodule`` names.
 
     Raises:
-        ConfigError: it is not a LightningDataModule, or does not accept an argument that the user has set.
+        ConfigError: the class is not a LightningDataModule, or does not accept an argument that the user has set.
     """
     _check_kind(plan, "datamodule", LightningDataModule)
     _check_arguments(plan, "datamodule")
@@ -106,7 +106,7 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
 
 
 def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigError | None:
-    """Return the error for the first callback that watches a metric outside ``logged``, or None."""
+    """Return the error for the first callback that watches a metric not in ``logged``; None if no callback does."""
     for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.strict:
             also: tuple[str, ...] = ()
@@ -124,9 +124,10 @@ def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigEr
 
 
 def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable[[], object]]) -> Any:
-    """Instantiate a node of the plan. Pass those of the offered objects whose names its class accepts.
+    """Instantiate the node of a group, and pass each object in ``offers`` whose name is a parameter of its class.
 
-    A key that the class does not accept is dropped if it is only a default that belongs to another class.
+    ``offers`` has a function for each name, which returns the object. A key that is already in the node takes
+    precedence. A key that the class does not accept is dropped if it is only a default, meant for another class.
 
     Raises:
         ConfigError: see `decloud_pl.build.build`, or the class does not accept a key that the user has set.
@@ -137,7 +138,11 @@ def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable
 
 
 def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
-    """Return the node without keys that its class does not accept and that the user has not set."""
+    """Return the node without the defaults that its class does not accept.
+
+    Raises:
+        ConfigError: the class does not accept a key that the user has set.
+    """
     node, (names, takes_others) = _node(plan, group), _keywords(_target(plan, group))
     taken: dict[str, Any] = {}
     for name, value in node.items():
@@ -150,7 +155,9 @@ def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
 
 
 def parameters(plan: TrainingPlan, group: Group) -> set[str]:
-    """Return the keywords that a node's class accepts, including those of base classes that get its ``**keywords``.
+    """Return the names of the arguments that a node's class accepts.
+
+    If the class passes ``**keywords`` to a base class, this includes the arguments of the base class.
 
     Raises:
         ConfigError: see `decloud_pl.build.build`, or the class cannot be imported.
@@ -159,7 +166,7 @@ def parameters(plan: TrainingPlan, group: Group) -> set[str]:
 
 
 def _keywords(target: Any) -> tuple[set[str], bool]:
-    """Return the keywords that a class or function names, and whether it accepts others too."""
+    """Return the arguments that a class or function names, and whether it also accepts others as ``**keywords``."""
     makers = [target]
     if isinstance(target, type):
         # LightningModule's own __init__ accepts any keyword only to refuse it.

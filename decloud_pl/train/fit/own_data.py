@@ -1,4 +1,4 @@
-"""The held-out part of a custom data module: its validation data, for the gate's verdict."""
+"""Use the validation data of a custom data module as the held-out part, for the gate's verdict."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Rows = tuple[torch.Tensor, torch.Tensor]
 class OwnHeldOut:
     """The validation data in two disjoint halves: even and odd rows, counted over all batches.
 
-    Batches must be (inputs, labels) with int64 labels (N,). They are read at first use, when the fit has set up the
-    data module. At most ``most_bytes`` of inputs are kept in memory. Further rows are not scored, and the log has a
-    warning. ``select`` scores the half for choosing, ``judge`` the half for the verdict.
+    Batches must be (inputs, labels) with int64 labels (N,). They are read at first use; by then, the fit has set up the
+    data module. At most ``most_bytes`` of inputs are kept in memory. Further rows are not scored, and a warning is
+    logged. ``select`` scores the half for choosing, and ``judge`` scores the half for the verdict.
     """
 
     def __init__(self, data: LightningDataModule, *, most_bytes: int) -> None:

@@ -9,5 +9,5 @@ LOOK_EVERY = 10
 
 
 def agree(trainer: Trainer, wanted: bool) -> bool:
-    """Return whether any process of the training wants this. Every process must call it."""
+    """Return whether ``wanted`` is true in any process of the training. Every process must call this function."""
     return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted

@@ -1,4 +1,4 @@
-"""Recipes: values of a training's nodes that belong together, below the settings that the user has set."""
+"""Recipes: values for a training's nodes that belong together. The user's own settings take precedence over them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MERGED = ("module", "datamodule", "callbacks", "trainer")
 
 
 def candidates(config: TrainingConfig) -> dict[str, Recipe]:
-    """Return the recipes to choose from by name, in order of preference."""
+    """Return the recipes to choose from, by name and in order of preference."""
     several = config.recipe.get("candidates")
     return dict(several) if isinstance(several, Mapping) else {"chosen": config.recipe}
 
@@ -25,12 +25,12 @@ def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float
     """Return whether a recipe's conditions hold.
 
     Args:
-        recipe: its ``when`` has the kind of samples, the most samples, the least accuracy of the base model (0 to 1)
-            and the least number of epochs.
-        kind: of the data set's samples.
-        samples: in the training split.
-        base: the base model's accuracy.
-        epochs: that fit before the deadline.
+        recipe: the recipe. Its node ``when`` may have a kind of samples, a maximum number of samples, a minimum
+            accuracy of the base model (0 to 1) and a minimum number of epochs.
+        kind: kind of the data set's samples.
+        samples: number of samples in the training split.
+        base: accuracy of the base model.
+        epochs: number of epochs that fit before the deadline.
     """
     when = recipe.get("when") or {}
     return bool(
@@ -42,9 +42,9 @@ def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float
 
 
 def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dict[str, Any]:
-    """Return the nodes of a training with a recipe, by name. The settings in ``given`` keep the user's values.
+    """Return the configuration nodes that a recipe changes, by name. Settings in ``given`` keep the user's values.
 
-    Changes of images that the data set does not list as harmless are left out.
+    Of the recipe's image augmentations, only shifts and those that the data set lists are used.
     """
     found: dict[str, Any] = {}
     for name in (*_REPLACED, *_MERGED):
@@ -61,7 +61,7 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
 
 
 def with_chosen(config: Config, given: Collection[str]) -> Config:
-    """Return the configuration with the recipe that the user has chosen, if there is one."""
+    """Return the configuration with the user's recipe applied; unchanged if the user has not chosen a single recipe."""
     if "candidates" in config.recipe:
         return config
     return dataclasses.replace(config, **nodes(config, config.recipe, given))

@@ -1,4 +1,8 @@
-"""Learning rate schedules over a whole training, by share of its steps, or of its time if that is larger."""
+"""Learning rate schedules over a whole training.
+
+The rate depends on the share of the steps that are done. If the share of the time that has passed is larger, the rate
+depends on that share instead.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,16 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 class ShareSchedule(LambdaLR):
-    """A schedule by share of the training, as a function of the step, which may be a fraction."""
+    """A schedule that can follow the time as well as the steps. Its functions accept fractions of a step."""
 
     def follow(self, share: Callable[[], float], total_steps: int) -> None:
-        """Follow the share of the time that has passed, as soon as it exceeds the share of the steps.
+        """Follow the share of the time that has passed whenever it exceeds the share of the steps that are done.
 
-        So the rate reaches its last value at the deadline, even if the machine slows down.
+        The rate then reaches its last value at the deadline, even if the machine slows down.
 
         Args:
             share: returns the share of the training's time that has passed, 0 to 1.
-            total_steps: of the training.
+            total_steps: number of steps of the training.
         """
 
         def timed(factor: Callable[[float], float]) -> Callable[[float], float]:
@@ -31,13 +35,13 @@ class ShareSchedule(LambdaLR):
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final: float = 0.0) -> LRScheduler:
-    """Decay from the optimizer's rate to a share of it along half a cosine.
+    """Return a schedule that lowers the rate along half a cosine, from the optimizer's rate to a share of it.
 
     Args:
-        optimizer: its rates are the peaks.
-        total_steps: of the training.
+        optimizer: its learning rates are the peaks.
+        total_steps: number of steps of the training.
         warmup: share of the steps in which the rate first rises linearly to the peak.
-        final: last rate, as a share of the peak.
+        final: the last rate, as a share of the peak.
     """
     rising = round(warmup * total_steps)
 
@@ -53,11 +57,11 @@ def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final
 def onecycle(
     optimizer: Optimizer, total_steps: int, *, peak: float = 3.0, warmup: float = 0.3, start: float = 0.1
 ) -> LRScheduler:
-    """Raise the rate from a low to a high value, then lower it to zero (https://arxiv.org/abs/1708.07120).
+    """Return a schedule that first raises the rate, then lowers it to zero (https://arxiv.org/abs/1708.07120).
 
     Args:
-        optimizer: its rates are the reference.
-        total_steps: of the training.
+        optimizer: its learning rates are the reference.
+        total_steps: number of steps of the training.
         peak: the highest rate, as a multiple of the reference.
         warmup: share of the steps in which the rate rises.
         start: the first rate, as a multiple of the reference.

@@ -51,8 +51,8 @@ LOWER_RATE = 0.1
 class FitSetup:
     """Builds the parts of each fit. Every fit of a round starts with the same base model and data.
 
-    ``state`` is the base model's state dict, in CPU memory. ``competes``: the training is planned to last until its
-    deadline.
+    ``state`` is the base model's state dict, in CPU memory. ``competes`` means that the training is planned to last
+    until its deadline.
     """
 
     plan: TrainingPlan
@@ -82,17 +82,20 @@ class FitSetup:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes of the data module if it has that attribute, else of the base model."""
+        """The data module's ``num_classes`` if it has that attribute, else the base model's number of classes."""
         return int(getattr(self.data, "num_classes", self.base.classes))
 
     @property
     def source(self) -> Source | None:
-        """The round's data set; None with a custom data module."""
+        """The round's data set; None if the user has a custom data module."""
         return self.data.source if isinstance(self.data, RoundDataModule) else None
 
     @property
     def candidates(self) -> tuple[CandidateName, ...]:
-        """The candidates for the update. An experiment trains once, so that its score belongs to its settings."""
+        """The candidates for the update's weights.
+
+        They exclude ``lower_rate`` in an experiment, whose score must be that of its configured learning rate.
+        """
         once = self.round.score_split == "test"
         wanted = [name for name in self.config.update.candidates if not (once and name == "lower_rate")]
         return cast(tuple[CandidateName, ...], tuple(wanted))
@@ -103,7 +106,7 @@ class FitSetup:
         return dataclasses.replace(self, plan=dataclasses.replace(self.plan, config=config))
 
     def slower(self, factor: float) -> FitSetup | None:
-        """Return the same setup at a lower learning rate; None if the optimizer's settings have no lr."""
+        """Return the same setup with its learning rate times ``factor``; None if the optimizer's node has no lr."""
         rate = self.config.optimizer.get("lr")
         if self.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
             return None
@@ -131,7 +134,7 @@ class FitSetup:
         """Return the module to train, with the base model in it.
 
         Raises:
-            ConfigError: it cannot be built, or `check_module` refuses it.
+            ConfigError: the module cannot be built, or `check_module` refuses it.
         """
         check_module(self.plan)
         packages = self.round.allow_packages
@@ -181,9 +184,10 @@ class FitSetup:
         checkpoint: Path | None = None,
         logger: bool = True,
     ) -> Fit:
-        """Prepare a fit, from the base model or from the checkpoint of an earlier run of the same plan.
+        """Prepare a fit that starts from the base model, or resumes from the checkpoint of an earlier run of this plan.
 
-        Seed the random numbers before you make the module. A damaged checkpoint, or one of another plan, is ignored.
+        Seed the random number generators before you create the module. A checkpoint that is damaged or belongs to
+        another plan is ignored.
 
         Raises:
             ConfigError, TrainingError: see `make_trainer`.

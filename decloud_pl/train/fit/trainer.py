@@ -41,7 +41,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit that is ready to run, from the checkpoint or, if that is None, from the base model."""
+    """A fit that is ready to run. It resumes from ``checkpoint``, or starts from the base model if that is None."""
 
     trainer: Trainer
     module: LightningModule
@@ -52,7 +52,7 @@ class Fit:
         """Run the fit.
 
         Raises:
-            ConfigError: a callback watches a metric that was not logged when the callback needed it.
+            ConfigError: a callback watches a metric that was not yet logged when the callback read it.
             TrainingError: any other error, for example from the user's class.
             DecloudError: raised by a callback; passed on unchanged.
         """
@@ -85,10 +85,10 @@ def make_callbacks(plan: TrainingPlan) -> list[Callback]:
 
 
 def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: bool = True) -> Trainer:
-    """Return Lightning's Trainer with the user's arguments. Without ``logger``, the user's logger gets no metrics.
+    """Return Lightning's Trainer with the user's arguments. If ``logger`` is false, no metrics are logged.
 
     Raises:
-        ConfigError: the Trainer refuses an argument.
+        ConfigError: the Trainer refuses an argument, or a plugin is not supported.
         TrainingError: the strategy starts processes that cannot return the update.
     """
     node = {name: value for name, value in plan.config.trainer.items() if name not in REFUSED}

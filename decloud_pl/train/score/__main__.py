@@ -1,4 +1,4 @@
-"""``python -m decloud_pl.train.score``: see `conventions`."""
+"""Run `decloud_pl.train.score.conventions` as ``python -m decloud_pl.train.score``."""
 
 from __future__ import annotations
 

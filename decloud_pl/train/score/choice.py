@@ -1,4 +1,4 @@
-"""Choose the weights to submit among those that one training gives, on the half of the held-out part for choosing."""
+"""Choose the weights to submit among the candidates of one training, by accuracy on the held-out half for choosing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def seconds_after_the_fit(candidates: Iterable[CandidateName], base_scoring: flo
 
 
 def mixed(start: State, end: State, share: float) -> dict[str, torch.Tensor]:
-    """Return the states' mixture ``start + share × (end − start)``. Integers are those of the end."""
+    """Return the state ``start + share × (end − start)``. Integer tensors come from ``end``."""
     return {
         name: one + share * (end[name].cpu() - one) if one.is_floating_point() else end[name].cpu()
         for name, one in start.items()
@@ -48,18 +48,18 @@ def mixed(start: State, end: State, share: float) -> dict[str, torch.Tensor]:
 
 @dataclass
 class Choice:
-    """The choice of the weights to submit. It ends early when a stop is requested or the time runs out.
+    """Chooses the weights to submit. When the time runs out, it does not score the remaining candidates.
 
     Attributes:
         base: the base model's state.
-        candidates: what to compare with the last weights and those of the best validation.
-        best: the weights of the last step and of the best validations.
-        average: the averages of the fit; None if no candidate needs them.
+        candidates: names of the candidates to compare with the weights of the last step and the best validations.
+        best: holds the weights of the last step and of the best validations.
+        average: holds the averages of the fit's weights; None if no candidate needs them.
         score: returns the accuracy of a state on the half for choosing; None if it cannot be measured.
         supervisor: has the deadline and receives the result.
         seconds: returns the time for scoring the base model on the held-out part.
-        weights: the chosen weights, empty before the choice.
-        accuracy: of the chosen weights on the half for choosing; None if it was not measured.
+        weights: the chosen weights; empty before the choice.
+        accuracy: accuracy of the chosen weights on the half for choosing; None if it was not measured.
     """
 
     base: State
@@ -75,7 +75,7 @@ class Choice:
     _compared: int = field(default=1, init=False)
 
     def __call__(self, network: nn.Module) -> State:
-        """Return the most accurate of the candidates for a trained network.
+        """Choose among the weights of a trained network and the candidates made from them. Return the most accurate.
 
         Raises:
             TrainingStopped: a stop was requested.
@@ -99,9 +99,12 @@ class Choice:
         if "scale" in self.candidates:
             self._scale()
         if self._compared > 1:
-            better = "" if self._words == _TRAINED else f" {self._words} reaches {self.accuracy:.1%}, and"
-            words = f"{better} the trained weights reach {trained[0][0]:.1%} on the half for choosing"
-            self.supervisor.note("choose", f"Of {self._compared} candidates,{words}.")
+            if self._words == _TRAINED:
+                words = "the trained weights are chosen: they"
+            else:
+                words = f"{self._words} reaches {self.accuracy:.1%}, and the trained weights"
+            reached = f"reach {trained[0][0]:.1%} on the held-out half for choosing"
+            self.supervisor.note("choose", f"Of {self._compared} candidates, {words} {reached}.")
 
     def _averages(self, network: nn.Module) -> Iterable[tuple[str, State]]:
         average = self.average
@@ -111,7 +114,10 @@ class Choice:
             yield "the average over the last part of the training", average.weights(network)
 
     def _soup(self, ingredients: list[tuple[float, State]]) -> None:
-        """Average the candidates, the best first, as long as that helps (https://arxiv.org/abs/2203.05482)."""
+        """Average the candidates greedily, the best first (https://arxiv.org/abs/2203.05482).
+
+        A candidate is left out of the average if it would lower the average's accuracy.
+        """
         (accuracy, soup), *others = ingredients
         count = 1
         for _, state in others:
@@ -121,13 +127,16 @@ class Choice:
                 accuracy, soup, count = scored, trial, count + 1
 
     def _scale(self) -> None:
-        """Search along the line from the base model through the best weights so far."""
+        """Score the best update so far at several scales, on the line from the base model through its weights."""
         whole, words = self.weights, self._words
         for scale in _SCALES:  # among equal scores, the scale nearest to the trained weights
             self._try(f"the update of {words} scaled by {scale:g}", mixed(self.base, whole, scale))
 
     def _try(self, words: str, state: State) -> float | None:
-        """Score a candidate, which is chosen if it is better than the best so far. Without time, return None."""
+        """Score a candidate, choose it if it is better than the best so far, and return its accuracy.
+
+        Return None if too little time is left or the candidate cannot be scored.
+        """
         self.supervisor.check_stop()
         if self.supervisor.time_left() < (WRITE_AND_JUDGE + SLACK + _SCORE) * self.seconds():
             return None
@@ -141,5 +150,5 @@ class Choice:
 
 
 def _is_finite(state: State) -> bool:
-    """Return whether all values are finite. Others cannot be submitted, even if they predict some classes."""
+    """Return whether all values are finite. Other weights cannot be submitted, even if their accuracy is good."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in state.values())

@@ -1,7 +1,7 @@
 """Score updates on one split under each convention: ``python -m decloud_pl.train.score`` answers in JSON.
 
-It runs in a separate process. The caller needs no torch, and a model that is too large ends only this process. The
-files come from strangers, so the quarantine opens each of them.
+The scoring runs in this separate process, so its caller does not import torch, and a model that needs too much memory
+ends only this process. The files come from strangers, so the quarantine opens each of them.
 """
 
 from __future__ import annotations
@@ -36,22 +36,28 @@ from decloud_pl.train.update import delta
 def scores(
     base: Path, dataset: Mapping[str, Any], submissions: Mapping[str, Path], gradient_rate: float, split: SplitName
 ) -> dict[str, Any]:
-    """Return the hits of the base model and of each submission under each convention, as JSON values.
+    """Return how many samples the base model and each submission get right, under each convention, as JSON values.
 
     Args:
         base: the base model's file from the network.
         dataset: the configuration node of the round's data set.
-        submissions: names and files from the network.
+        submissions: each submission's file from the network, by name.
         gradient_rate: η of the ``gradient`` convention.
-        split: the samples to score on.
+        split: the split to score on.
 
     Returns:
-        ``samples``, and ``labels``, the SHA-256 of their labels; ``correct`` and ``ties`` of the base model;
-        ``submissions``: by name and convention, ``correct`` and ``ties``, or None for a file that cannot be opened;
-        ``refused``: by name, why not;
-        ``products``: by convention, for each pair of the opened submissions in order, the sum over the samples of the
-        product of their changes (1 for a sample won, -1 for one lost); ``alike``: for each such pair, the cosine of
-        the two updates.
+        A dict with these keys:
+
+        - ``samples``: the number of samples. ``labels``: the SHA-256 of their labels.
+        - ``correct`` and ``ties``: the base model's numbers of hits and of ties; see `Scorer.hits_and_ties`.
+        - ``submissions``: by name and convention, the submission's ``correct`` and ``ties``. A name maps to None if the
+          quarantine refused the file.
+        - ``refused``: by name, why the quarantine refused the file.
+        - ``products``: by convention, a matrix over the opened submissions in order. Each submission changes a sample
+          by 1 (now right), -1 (now wrong) or 0. The entry of a pair is the sum over all samples of the product of the
+          two changes.
+        - ``alike``: a matrix over the same submissions, with the cosine of each pair of updates.
+        - ``torch``: PyTorch's version.
 
     Raises:
         DecloudError: the base model or the data set cannot be used.

@@ -32,9 +32,10 @@ LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 
 @dataclass(frozen=True)
 class Finisher:
-    """Judges the update of a fit. Before that, it trains again at a lower rate if the fit diverged or may gain nothing.
+    """Judges the update of a fit. Trains again at a lower rate first if the fit diverged or its gain is uncertain.
 
-    ``processes`` is the number of processes that trained together. This one is the first; the others have ended.
+    ``processes`` is the number of processes that trained together. This process is the first of them; the other
+    processes have ended.
     """
 
     setup: FitSetup
@@ -44,7 +45,7 @@ class Finisher:
     processes: int = 1
 
     def __call__(self, update: Update) -> Update:
-        """Return the fit's update with its verdict, or the update of another fit at a lower rate if that one is better.
+        """Judge the fit's update, or a better update of another fit at a lower rate. Return the judged update.
 
         Raises:
             TrainingStopped: a stop was requested. After a restart, the judging begins again.
@@ -53,7 +54,10 @@ class Finisher:
         return self._with(update, self.judge.verdict(update.path))
 
     def with_last_fit(self, update: Update, *, steps: int) -> Update:
-        """Return a judged update, or that of a last fit. ``steps`` is the number of steps of the judged training."""
+        """Run a last fit and return its update. If no last fit is possible, return the judged ``update``.
+
+        ``steps`` is the number of steps of the judged training.
+        """
         if self.processes > 1:
             return update
         seconds = self.callbacks.baseline.seconds
@@ -79,10 +83,10 @@ class Finisher:
         return dataclasses.replace(better, stopped_early=update.stopped_early)
 
     def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
-        """Return the update of another training at a lower rate, after a training that diverged.
+        """Train again at a lower rate, because the training diverged. Return the judged update.
 
         Raises:
-            TrainingDiverged: that training diverged too, or the plan does not allow it, or it is not possible.
+            TrainingDiverged: the second training diverged too, or the plan does not allow it, or it is not possible.
             TrainingStopped: a stop was requested.
         """
         if "lower_rate" not in self.setup.candidates:
@@ -118,7 +122,10 @@ class Finisher:
         )
 
     def _train_again(self) -> tuple[State | None, str]:
-        """Fit again from the base model at a lower rate, with a separate checkpoint."""
+        """Fit again from the base model at a lower rate, with a separate checkpoint.
+
+        Return the best weights, or None if the fit is not possible, and a sentence about it.
+        """
         if self.processes > 1:
             return None, "A training with several processes is not repeated at a lower learning rate."
         setup = self.setup.slower(LOWER_RATE)

@@ -16,12 +16,12 @@ class Rules:
     """The settings that decide a verdict.
 
     Attributes:
-        read_as: how this network's validators read an update.
+        read_as: the convention in which this network's validators read an update.
         gradient_rate: η of the ``gradient`` convention.
-        written_as: how this trainer writes an update.
-        min_gain: accuracy (0 to 1) that the lower end of the gain's interval must exceed; None compares the expected
-            reward with the fee instead.
-        payout: what submitting may earn and costs; None without a round.
+        written_as: the convention in which this trainer writes an update.
+        min_gain: gain (0 to 1) that the lower end of the gain's interval must exceed. If it is None, the expected
+            reward must be at least the fee instead.
+        payout: what a submission may earn and what it costs; None if the training belongs to no round.
     """
 
     read_as: Convention
@@ -31,23 +31,23 @@ class Rules:
     payout: Payout | None = None
 
     def is_certain(self, gain: Gain) -> bool:
-        """Return whether a gain is certainly larger than ``min_gain``, or than 0 if that is not set."""
+        """Return whether a gain is certainly larger than ``min_gain``, or than 0 if ``min_gain`` is None."""
         return gain.low > (self.min_gain or 0.0)
 
     def expected(self, gain: Gain) -> int | None:
-        """Return the lamports that submitting is expected to earn; None without a round."""
+        """Return the lamports that submitting is expected to earn; None if the training belongs to no round."""
         return None if self.payout is None else expected_reward(self.payout, gain.chance)
 
 
 def expected_reward(payout: Payout, chance: float) -> int:
     """Return the lamports that a submission is expected to earn.
 
-    Validators share the pool in proportion to the gains. If no update gains, the submissions share it equally. Nothing
-    is known about the other trainers' updates, so we assume that they gain as much as this one where it gains. Where
-    it does not gain, we assume that each of them gains nothing in half of the cases, independently.
+    Validators share out the pool in proportion to the gains. If no update gains, all submissions get equal shares. We
+    do not see the other trainers' updates. If this update gains, we assume that each of them gains as much. If it does
+    not gain, we assume that each of them gains with a probability of one half, independently of the others.
 
     Args:
-        payout: of the round.
+        payout: what a submission to the round may earn and what it costs.
         chance: probability (0 to 1) that the validator measures a gain.
     """
     trainers = max(1, payout.trainers)
@@ -60,10 +60,11 @@ class Verdict:
     """The gate's verdict on an update file.
 
     Attributes:
-        gain: as this network's validators read the file; None if it was not measured.
-        withheld: why the update is not submitted. It completes "nothing was submitted: …". Empty for an update that
-            passes.
-        misread: whether validators read the file in another convention than its own. Other weights would not help.
+        gain: the gain of the file as this network's validators read it; None if it was not measured.
+        withheld: why the update is not submitted, as the end of the sentence "nothing was submitted: …". Empty if the
+            update passes.
+        misread: whether only the other convention gives a certain gain. A setting must change; other weights would not
+            help.
         unmeasured: why the gain was not measured.
         expected: the lamports that submitting is expected to earn; None if it is unknown.
     """
@@ -89,12 +90,12 @@ class Verdict:
 
 
 def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
-    """Return the verdict on an update file, and the cause if the other convention shows one.
+    """Return the verdict on an update file. If it gains only in the other convention, the verdict gives that reason.
 
     Args:
         rules: the settings that decide.
-        gain: of the file as this network's validators read it.
-        other: of the file as the other convention reads it; None if that was not scored.
+        gain: the gain of the file as this network's validators read it.
+        other: the gain of the file as read in the other convention; None if that was not scored.
     """
     expected = rules.expected(gain)
     if rules.is_certain(gain):
@@ -115,7 +116,10 @@ def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
 
 
 def _by_reward(rules: Rules, gain: Gain, expected: int | None) -> Verdict:
-    """Return the verdict that compares the expected reward with the fee. The user's own bar replaces it."""
+    """Return a verdict that withholds the update if its expected reward is less than the fee.
+
+    If the user has set ``min_gain``, the update passes: it was compared with that setting instead.
+    """
     payout = rules.payout
     if payout is None or expected is None or rules.min_gain is not None or expected >= payout.fee:
         return Verdict(gain, expected=expected)
@@ -124,7 +128,7 @@ def _by_reward(rules: Rules, gain: Gain, expected: int | None) -> Verdict:
 
 
 def described(gain: Gain) -> str:
-    """``gains 61.2 points (95 % interval for a validator's result: 55.0 to 66.1)``."""
+    """Describe a gain, as in ``gains 61.2 points (95 % interval for a validator's result: 55.0 to 66.1)``."""
     verb = "loses" if gain.gain < 0 else "gains"
     interval = f"{gain.low * 100:.1f} to {gain.high * 100:.1f}"
     return f"{verb} {points(abs(gain.gain))} (95 % interval for a validator's result: {interval})"

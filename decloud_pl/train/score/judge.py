@@ -27,7 +27,7 @@ State = Mapping[str, torch.Tensor]
 
 
 class Halves(Protocol):
-    """The held-out part in two halves, one to choose by and one to judge by."""
+    """The two halves of the held-out part: ``select`` for choosing, and ``judge`` for the verdict."""
 
     select: Scorer
     judge: Scorer
@@ -36,12 +36,13 @@ class Halves(Protocol):
 class Judge:
     """Scores states of one model on the two halves of the held-out part.
 
-    Like validators, it applies every entry of a ``delta``, but only the entries of parameters of a ``gradient``. With
-    ``gradient``, the base model's buffers therefore apply, regardless of the trained ones. Every scoring changes the
-    network's weights.
+    Like validators, it applies an update in one of two ways. It applies all entries of an update that is read as
+    ``delta``. If the update is read as ``gradient``, it applies the entries of parameters only, and the base model's
+    buffers stay in place. Every scoring changes the weights of ``network``.
 
-    Without a held-out part nothing is measured. ``unmeasured`` then gives the reason; otherwise it is empty.
-    ``test_samples`` is the number of samples that validators score on, or None if it is unknown.
+    If there is no held-out part or it cannot be scored, gains are not measured, and ``unmeasured`` gives the reason.
+    Otherwise ``unmeasured`` is empty. ``test_samples`` is the number of samples that validators score on, or None if
+    that number is unknown.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Judge:
         self.unmeasured = "" if held_out is not None else "the data module has no validation data"
 
     def writer(self, update: UpdateConfig, *, note: Callable[[str], None]) -> UpdateWriter:
-        """Return a writer with the user's settings. The half for choosing decides about the encoding."""
+        """Return a writer of updates with the user's settings. It measures encodings on the half for choosing."""
         return UpdateWriter(
             self._base,
             convention=self._rules.written_as,
@@ -77,25 +78,26 @@ class Judge:
 
     @property
     def ignores_buffers(self) -> bool:
-        """Whether the model has values that validators do not change."""
+        """Whether the model has buffers that this network's validators do not change."""
         return self._rules.read_as == "gradient" and self._parameters != set(self._base)
 
     def as_scored(self, state: State) -> dict[str, torch.Tensor]:
-        """Return a state as validators score it. Buffers that they ignore are the base model's.
+        """Return the state that validators score for a trained state.
 
-        The trained statistics of batch norms move into their parameters.
+        If validators do not change buffers, it has the base model's buffers. The trained statistics of each batch norm
+        then move into the parameters of that batch norm.
         """
         if self.ignores_buffers:
             state = with_statistics_of(self._base, state, self._network)
         return {name: state[name] for name in self._base}
 
     def select(self, state: State) -> float | None:
-        """Return the accuracy (0 to 1) of ``as_scored(state)`` on the half for choosing; None if not measured."""
+        """Return the accuracy (0 to 1) of ``as_scored(state)`` on the half for choosing; None if not measurable."""
         hits = self._select_hits(state)
         return None if hits is None else accuracy_of_hits(hits)
 
     def seems_certain(self, state: State) -> bool:
-        """Return whether a state certainly gains on the half for choosing; True if that was not measured."""
+        """Return whether a state certainly gains on the half for choosing; True if that cannot be measured."""
         before, after = self._base_select_hits, self._select_hits(state)
         if before is None or after is None:
             return True
@@ -103,7 +105,7 @@ class Judge:
 
     @cached_property
     def base_select(self) -> float | None:
-        """The result of `select` for the base model."""
+        """The base model's accuracy, measured by `select`."""
         return None if self._base_select_hits is None else accuracy_of_hits(self._base_select_hits)
 
     @cached_property
@@ -112,20 +114,20 @@ class Judge:
 
     @cached_property
     def base_hits(self) -> torch.Tensor | None:
-        """The base model's hits on the half for the verdict, bool (N,); None if not measured."""
+        """The base model's hits on the half for the verdict, bool (N,); None if they cannot be measured."""
         return self._hits(lambda halves: halves.judge, self._base)
 
     def base_accuracy(self) -> float | None:
-        """Return the base model's accuracy (0 to 1) on the half for the verdict; None if not measured.
+        """Return the base model's accuracy (0 to 1) on the half for the verdict; None if it cannot be measured.
 
-        It scores both halves, once.
+        The first call scores the base model on both halves. Later calls return the stored result.
         """
         if self.base_select is None or self.base_hits is None:
             return None
         return accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
-        """Read an update file and judge it. If its gain is not certain, read it in the other convention too."""
+        """Read an update file and judge it. If its gain is not certain, also score it in the other convention."""
         try:
             entries: State = torch.load(path, weights_only=True)
             refused = _not_finite(entries)
@@ -144,7 +146,7 @@ class Judge:
         return gate.judge(self._rules, gain, other=other)
 
     def agreement(self, one: Path, other: Path) -> float:
-        """Return the share of the held-out part on which two update files predict the same; 0 if it is not measured."""
+        """Return the share of the held-out part where two updates predict the same class; 0 if not measured."""
         if self._held_out is None or _not_finite(torch.load(other, weights_only=True)):
             return 0.0
         same: list[torch.Tensor] = []
@@ -186,7 +188,7 @@ class Judge:
 
 
 def _not_finite(entries: State) -> str:
-    """Return why validators refuse the values of an update, or ""."""
+    """Return why validators refuse the values of an update; empty if they accept them."""
     for name, entry in entries.items():
         values = entry.coalesce().values() if entry.layout is torch.sparse_coo else entry
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):

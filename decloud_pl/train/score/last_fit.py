@@ -1,7 +1,8 @@
 """A last fit, which continues from the judged update on all the training data, including the held-out part.
 
-No data is left to judge that fit. So it may not go far: it takes at most as many steps as the judged training, at a
-tenth of its learning rate, and must predict the same as the judged update on nearly all of the held-out part.
+No data is left to judge the last fit, so it must stay close to the judged update. It takes at most as many steps as the
+judged training, at a tenth of its learning rate. On nearly all of the held-out part, its result must predict the same
+class as the judged update.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ class LastFit:
     """The last fit of a round.
 
     Attributes:
-        setup: of the judged training.
-        judge: has read the judged update.
-        writer: wrote the judged update.
+        setup: the setup of the judged training.
+        judge: compares the two updates on the held-out part.
+        writer: writes the update, as it wrote the judged update.
         supervisor: has the deadline, and may stop the fit.
-        steps: of the judged training.
+        steps: number of steps of the judged training.
         base_scoring: time in seconds for scoring the base model on the held-out part.
     """
 
@@ -54,9 +55,10 @@ class LastFit:
     base_scoring: float
 
     def after(self, judged: Update) -> Update:
-        """Return the update of the last fit, or the judged update if there is none or it differs too much.
+        """Run the last fit and return its update. Return the judged update if that fails or the two differ too much.
 
-        The accuracies are always those of the judged update, whose file stays unchanged. A stop ends the last fit only.
+        The accuracies are always those of the judged update, whose file stays unchanged. If a stop is requested, only
+        the last fit ends, and the judged update is returned.
         """
         setup = self._possible(judged)
         if setup is None:
@@ -70,18 +72,21 @@ class LastFit:
         except DecloudError as error:
             self._note(f"The last fit on all the training data failed: {error.message} {_INSTEAD}")
             return judged
-        shown = f"The last fit on all the training data predicts the same on {agreement:.1%} of the held-out part"
+        same = f"predicts the same class as the judged update on {agreement:.1%} of the held-out part"
+        shown = f"The last fit on all the training data {same}"
         if agreement < _LEAST_AGREEMENT:
             self._note(f"{shown}, less than the limit of {_LEAST_AGREEMENT:.0%}. {_INSTEAD}")
             path.unlink()
             return judged
-        self._note(f"{shown}. It replaces the judged update, to which the accuracies and the verdict belong.")
+        self._note(
+            f"{shown}. Its update is submitted. The accuracies and the verdict remain those of the judged update."
+        )
         fields = {entry.name: getattr(last, entry.name) for entry in dataclasses.fields(last)}
         own = ("path", "cid", "profile", "size", "encoding")
         return dataclasses.replace(judged, **{name: fields[name] for name in own})
 
     def _possible(self, judged: Update) -> FitSetup | None:
-        """Return the setup of the last fit; None if the judged update or this round allows none."""
+        """Return the setup of the last fit; None if this round or the judged update does not allow one."""
         setup, gain, low = self.setup, judged.gain, judged.gain_low
         # A plan without a deadline belongs to no round, and its score to the update that was judged.
         if not setup.config.update.last_fit or self.supervisor.finish_at is None or setup.round.score_split == "test":
@@ -99,7 +104,7 @@ class LastFit:
         return dataclasses.replace(slower, state=self.judge.applied(judged.path), data=setup.data.with_held_out())
 
     def _trained(self, setup: FitSetup, path: Path) -> Update:
-        """Continue the training and write its update."""
+        """Continue the training from the judged update, and write the new update to ``path``."""
         supervisor = self.supervisor.as_stage(_STAGE)
         supervisor.check_stop()
         self._note("The gain is certain and time is left, so a last fit continues on all the training data.")

@@ -1,4 +1,7 @@
-"""Compare updates with each other, without all of them in memory: each is reduced to a sample of its entries."""
+"""Compare updates with each other.
+
+Each update is reduced to a sample of its entries, so the updates need not be in memory at the same time.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ _SEED = 20_260_107
 
 
 def sketch(base: Mapping[str, torch.Tensor], entries: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the update's values at the same places for every update of a base model, float32 (at most 65,536).
+    """Return a sample of an update's values, float32 (about 65,536 or fewer).
+
+    The sampled places depend only on the base model, so the samples of two updates can be compared.
 
     Args:
         base: the base model.
-        entries: of an update, dense or sparse; a missing tensor counts as zeros.
+        entries: the update's entries, dense or sparse. A missing tensor counts as zeros.
     """
     numbers = {name: tensor.numel() for name, tensor in base.items() if tensor.dtype.is_floating_point}
     total = sum(numbers.values())
@@ -32,7 +37,7 @@ def sketch(base: Mapping[str, torch.Tensor], entries: Mapping[str, torch.Tensor]
 
 
 def _places(number: int, total: int) -> torch.Tensor:
-    """Return the places to read in a tensor of ``number`` entries: int64."""
+    """Return the places to read in a tensor of ``number`` entries, int64. A model has ``total`` entries."""
     if total <= _SAMPLE:
         return torch.arange(number)
     count = min(number, -(-number * _SAMPLE // total))
@@ -40,7 +45,7 @@ def _places(number: int, total: int) -> torch.Tensor:
 
 
 def cosines(sketches: Sequence[torch.Tensor]) -> list[list[float]]:
-    """Return the cosine of each pair, -1 to 1; 1 for two updates of zeros, and 0 for one such update."""
+    """Return the cosine of each pair, -1 to 1. It is 1 if both updates are zero, and 0 if only one of them is zero."""
     return [[_cosine(one.double(), other.double()) for other in sketches] for one in sketches]
 
 

@@ -40,7 +40,7 @@ class Scorer:
 
     @cached_property
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The samples as the encoder packs them, and their labels int64 (N,)."""
+        """The samples, packed by the encoder, and their labels as int64 (N,)."""
         return self._encoder.pack(self.split), torch.from_numpy(self.split.labels)
 
     def inputs(self, packed: torch.Tensor) -> torch.Tensor:
@@ -48,7 +48,7 @@ class Scorer:
         return self._encoder.batch(packed)
 
     def hits(self, network: nn.Module) -> torch.Tensor:
-        """Return, for each sample, whether the largest logit is the label's: bool (N,), in CPU memory.
+        """Return, for each sample, whether its label has the largest logit: bool (N,), in CPU memory.
 
         The network's mode (training or evaluation) stays the same.
         """
@@ -62,9 +62,9 @@ class Scorer:
         return self._over_rows(network, lambda logits, _: logits.argmax(1))
 
     def hits_and_ties(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
-        """Load other weights into the network, where they stay, and return its hits and its number of ties.
+        """Load weights into the network and return its hits and its number of ties. The network keeps these weights.
 
-        A tie is a sample whose two largest logits are so close that another machine may predict the other one.
+        A tie is a sample whose two largest logits are so close that another machine may predict the second class.
         """
         network.load_state_dict(dict(state))
         found = self._over_rows(
@@ -76,7 +76,7 @@ class Scorer:
     def _over_rows(
         self, network: nn.Module, measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
-        """Return what ``measure`` returns for the logits and labels of each batch, (N, …), in CPU memory."""
+        """Call ``measure`` with the logits and labels of each batch. Return the joined results, (N, …), on the CPU."""
         packed, all_labels = self.rows
         was_training = network.training
         device = next(network.parameters()).device
@@ -90,12 +90,12 @@ class Scorer:
         return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.int64)
 
     def hits_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Load other weights into the network, where they stay, and return its hits."""
+        """Load weights into the network and return its hits. The network keeps these weights."""
         network.load_state_dict(dict(state))
         return self.hits(network)
 
     def predictions_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Load other weights into the network, where they stay, and return its predictions."""
+        """Load weights into the network and return its predictions. The network keeps these weights."""
         network.load_state_dict(dict(state))
         return self.predictions(network)
 
@@ -104,12 +104,12 @@ class Scorer:
         return accuracy_of_hits(self.hits(network))
 
     def accuracy_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> float:
-        """Load other weights into the network, where they stay, and return its accuracy."""
+        """Load weights into the network and return its accuracy. The network keeps these weights."""
         return accuracy_of_hits(self.hits_of(network, state))
 
 
 def _is_tie(logits: torch.Tensor) -> torch.Tensor:
-    """Return, for each row, whether its two largest logits differ by less than float errors can explain: bool (N,)."""
+    """Return, for each row, whether its two largest logits are equal up to float errors: bool (N,)."""
     if logits.shape[1] < 2:
         return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
     two = logits.float().topk(2, 1).values
@@ -124,9 +124,8 @@ def accuracy_of_hits(hits: torch.Tensor) -> float:
 class HeldOut:
     """The held-out part in two disjoint halves, which are always the same.
 
-    Choices (the best epoch, the encoding, the scale) use the half ``select``. The half ``judge`` then measures the
-    result, because a choice looks better than it is on the samples that it was made by. ``load`` reads the split at
-    first use.
+    Choices (the best epoch, the encoding, the scale) use the half ``select``. On those samples, the chosen weights look
+    better than they are, so the half ``judge`` measures the result. ``load`` reads the split at first use.
     """
 
     def __init__(self, load: Callable[[], Split], spec: InputSpec) -> None:
@@ -167,7 +166,7 @@ class Gain:
 
     @property
     def chance(self) -> float:
-        """Probability that the validator measures a gain, by the normal distribution of the interval."""
+        """The probability that a validator measures a gain, by a normal distribution with this 95 % interval."""
         spread = (self.high - self.low) / (2 * _Z95)
         if not spread:
             return float(self.gain > 0)
@@ -175,11 +174,12 @@ class Gain:
 
     @classmethod
     def from_hits(cls, before: torch.Tensor, after: torch.Tensor, population: int | None = None) -> Gain:
-        """Estimate the gain from paired hits, bool (N,) each.
+        """Estimate the gain from the hits before and after the update, bool (N,) each.
 
         The interval is Agresti and Min's for the difference of two proportions from matched pairs, with half a sample
-        added to each of the four cells (https://doi.org/10.1002/sim.1781). It is widened to cover the difference on
-        another, independent sample, whose own variation adds ``n / population`` to the variance.
+        added to each of the four cells (https://doi.org/10.1002/sim.1781). It is widened to cover the gain
+        that a validator measures on other samples: their own variation multiplies the variance by
+        ``1 + N / population``.
 
         Args:
             before: hits of the base model.

@@ -1,1 +1,1 @@
-"""The search for a learning rate and a number of epochs before a training."""
+"""The choice of a recipe, a learning rate and a number of epochs before a training starts."""

@@ -1,7 +1,7 @@
-"""Plan a training back from its deadline: measure the machine, then choose a recipe and the number of epochs.
+"""Plan a training that lasts until its deadline: measure the machine, then choose a recipe and the number of epochs.
 
-The choice is stored in ``budget.json`` with the plan's fingerprint. A restarted training reuses it, so it can resume
-from its checkpoint.
+The choice is stored in ``budget.json`` with the plan's fingerprint. A restarted training reuses the choice, so the
+training can resume from its checkpoint.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _SPARE = 1.1
 
 @dataclass(frozen=True)
 class Pace:
-    """The measured speed of this machine, and the time to use.
+    """The measured speed of this machine, and the time that a training may take.
 
     Attributes:
         per_sample: seconds of training per sample.
-        per_scoring: seconds to score half of the held-out part, as each epoch does.
-        left: seconds until the deadline.
+        per_scoring: seconds to score half of the held-out part, as the validation of each epoch does.
+        left: seconds until the deadline, at most ``budget_seconds``.
     """
 
     per_sample: float
@@ -47,7 +47,7 @@ class Pace:
     left: float
 
     def epochs(self, samples: int) -> float:
-        """Return how many epochs of this many samples fit, with the validation of each."""
+        """Return how many epochs of ``samples`` samples fit into the time, including the validation of each epoch."""
         left = self.left - _SCORINGS_AFTER_THE_FIT * self.per_scoring
         # A clock may not advance in so short a time.
         return max(0.0, left / max(samples * self.per_sample + self.per_scoring, 1e-6))
@@ -58,10 +58,10 @@ class Choice:
     """A planned training.
 
     Attributes:
-        fingerprint: of the plan.
-        recipe: its name; empty for the documented values.
-        epochs: at most so many.
-        note: a sentence that sums it up.
+        fingerprint: the plan's fingerprint.
+        recipe: the recipe's name; empty if the documented values apply.
+        epochs: the largest number of epochs.
+        note: a sentence that sums up the choice.
     """
 
     fingerprint: str
@@ -77,7 +77,7 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
     documented values.
 
     Args:
-        setup: of the round, with a deadline.
+        setup: the round's setup. The training must have a deadline.
         score: returns the accuracy (0 to 1) of a state on the held-out half for choosing.
         supervisor: has the deadline, and receives a sentence about the choice.
 
@@ -115,15 +115,17 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
 def choose(
     known: Mapping[str, Recipe], pace: Pace, *, kind: str, samples: int, base: float, fingerprint: str = ""
 ) -> Choice:
-    """Return the first recipe whose conditions hold, with as many epochs as fit, or the documented values.
+    """Choose the first recipe whose conditions hold, and as many epochs as fit.
+
+    If no recipe's conditions hold, choose the documented values.
 
     Args:
         known: the recipes by name.
-        pace: of this machine.
-        kind: of the data set's samples.
-        samples: in the training split.
-        base: the base model's accuracy, 0 to 1.
-        fingerprint: of the plan.
+        pace: the measured speed of this machine.
+        kind: kind of the data set's samples.
+        samples: number of samples in the training split.
+        base: accuracy of the base model, 0 to 1.
+        fingerprint: the plan's fingerprint.
     """
     fit = pace.epochs(samples)
     for name, recipe in known.items():
@@ -141,7 +143,7 @@ def choose(
 
 
 def read(path: Path, fingerprint: str) -> Choice | None:
-    """Return the stored choice for a plan. Return None if it is missing, damaged or of another plan."""
+    """Return the stored choice. Return None if it is missing, damaged, or has another fingerprint."""
     try:
         choice = Choice(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -153,7 +155,7 @@ def read(path: Path, fingerprint: str) -> Choice | None:
 
 
 def _with(setup: FitSetup, recipe: Recipe) -> FitSetup:
-    """Return the setup with a recipe, and its data with the recipe's batches."""
+    """Return the setup with a recipe applied. Its data have the recipe's batch size and augmentation."""
     setup = setup.with_nodes(**recipes.nodes(setup.config, recipe, setup.round.given))
     node, data = setup.config.datamodule, setup.data
     if isinstance(data, RoundDataModule):

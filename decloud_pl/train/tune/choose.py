@@ -1,4 +1,4 @@
-"""Plan a training for the time until its deadline, or run a probe before it if its plan asks for one."""
+"""Adjust a training before it starts: to the time until its deadline, or to the result of a probe."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ _SCRATCH = "probe"
 
 
 def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
-    """Return the setup for the training's budget, with the values that a search chose now or before an interruption.
+    """Return the setup with the values that were chosen for it, now or in an earlier run of the same plan.
 
-    If Lightning starts further processes on this machine, the first process probes before it starts them, and they
-    read its result. Processes that torchrun or SLURM started, or that run on several machines, keep the configured
-    values.
+    A training that competes gets a recipe and epochs for the time until its deadline. Otherwise, if its plan asks for a
+    probe, it gets the values that the probe found.
+
+    If Lightning starts further processes on this machine, the first process probes before Lightning starts them, and
+    the further processes read the result. Processes that torchrun or SLURM started, or that run on several machines,
+    keep the configured values.
 
     ``score`` returns the accuracy (0 to 1) of a state on the held-out half for choosing.
 
@@ -90,7 +93,7 @@ def _choice(
 
 
 def _can_share(trainer: Trainer) -> bool:
-    """Return whether this process runs before the others, on the machine where all of them will run."""
+    """Return whether Lightning starts the other processes after this one, and all of them on this machine."""
     strategy = trainer.strategy
     if not isinstance(strategy, ParallelStrategy) or trainer.num_nodes != 1:
         return False

@@ -1,8 +1,9 @@
 """Successive halving over learning rates, within a time limit.
 
-The search trains with every rate for a few batches. The better half of the rates continues from there for twice as many
-batches, and so on. The configured rate always stays in, so the last comparison shows what the search gains. The last
-two rates continue as long as there is time, because after a few batches a high rate looks better than it is.
+The search trains with every rate for a few batches. The better half of the rates continues until each has trained on
+twice as many batches, and so on. The configured rate stays in unless it diverges, so the last comparison shows what the
+search gains. The configured rate and the best other rate continue as long as there is time, because after a few batches
+a high rate looks better than it is.
 
 K. Jamieson, A. Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2016,
 https://arxiv.org/abs/1502.07943.
@@ -17,16 +18,16 @@ from typing import Protocol
 
 
 class OutOfTime(Exception):
-    """A course was aborted because the search ran out of time."""
+    """The training at one learning rate was aborted because the search ran out of time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The state of a course, which is a training at one learning rate.
+    """What a course has reached. A course is a training at one learning rate.
 
     Attributes:
-        accuracy: on held-out data, 0 to 1; None if the training diverged.
-        training_seconds: time for the batches, without starting and scoring.
+        accuracy: accuracy on held-out data, 0 to 1; None if the training diverged.
+        training_seconds: seconds spent on the batches, without the time to start and score.
     """
 
     accuracy: float | None
@@ -47,7 +48,7 @@ class Courses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One comparison: the accuracy of each rate after the same batches. A rate that diverged has None."""
+    """One comparison: the accuracy of each rate after the same ``batches``. It is None for a rate that diverged."""
 
     batches: int
     accuracies: dict[float, float | None]
@@ -59,7 +60,7 @@ class Found:
 
     Attributes:
         rungs: the complete comparisons, the shortest first.
-        seconds_per_batch: of the trainings; None if no training completed.
+        seconds_per_batch: training time per batch; None if no course completed its batches.
         seconds_per_course: additional time to start and score a course.
     """
 
@@ -98,7 +99,7 @@ class Found:
 
 
 def rungs_of(challengers: int) -> int:
-    """Return the number of comparisons that reduce this many rates to one."""
+    """Return how many comparisons a search makes until only one of ``challengers`` rates is left to compare."""
     return 1 + math.ceil(math.log2(max(1, challengers)))
 
 
@@ -113,17 +114,18 @@ def halve(
     monotonic: Callable[[], float],
     on_rung: Callable[[Rung], None] = lambda _: None,
 ) -> Found:
-    """Search until one rate besides the configured one completes the longest comparison, or time runs out.
+    """Compare the rates, keep the better half, double the batches, and so on.
 
-    A comparison starts, and continues, only while it can be expected to end in time.
+    The search ends after the longest comparison, when every rate but the configured one has diverged, or when the time
+    runs out. It starts and continues a comparison only if it can expect to complete that comparison in time.
 
     Args:
         courses: the trainings.
-        rates: to compare, in addition to ``configured``.
+        rates: the rates to compare with ``configured``.
         configured: the plan's rate.
-        first: batches of the first comparison.
-        longest: most batches of any comparison.
-        end: latest end, in seconds on the scale of ``monotonic``.
+        first: number of batches of the first comparison.
+        longest: largest number of batches of a comparison.
+        end: when the search must end, in seconds on the scale of ``monotonic``.
         monotonic: returns the time in seconds.
         on_rung: called after each complete comparison.
     """
@@ -157,7 +159,7 @@ def halve(
 
 
 class _Pace:
-    """The measured time per batch and per start."""
+    """The measured time per batch, and per course the time to start and score it."""
 
     def __init__(self) -> None:
         self._batches = self._courses = 0
@@ -170,7 +172,7 @@ class _Pace:
         self._whole += whole
 
     def expected(self, courses: int, batches: int) -> float:
-        """Return the expected seconds for this many courses and batches per course; 0 before any measurement."""
+        """Return the expected seconds for ``courses`` courses of ``batches`` batches each; 0 before any measurement."""
         found = self.found(())
         return courses * (batches * (found.seconds_per_batch or 0.0) + found.seconds_per_course)
 
@@ -182,7 +184,7 @@ class _Pace:
 
 
 def _lead(rung: Rung, rate: float, configured: float) -> float:
-    """Return by how much a rate beats the configured one in a comparison; infinite if one of them is missing."""
+    """Return by how much a rate beats the configured rate in a comparison; infinite if either is missing in it."""
     if rate not in rung.accuracies or configured not in rung.accuracies:
         return math.inf
     return _rank(rung.accuracies[rate]) - _rank(rung.accuracies[configured])

@@ -1,11 +1,12 @@
 """A time-boxed search for the learning rate and the number of epochs before a training.
 
 Successive halving (`decloud_pl.train.tune.halving`) compares constant rates, without the plan's schedule. At a constant
-rate, one epoch is the start of ten, so epochs need no separate trainings. The probe chooses more epochs if the best
-rate still gained from the last doubling of its batches, and the measured pace lets them end in time.
+rate, a training of one epoch is the same as the start of a longer training. So the probe does not need a separate
+training for each number of epochs. It chooses more epochs if the best rate still gained when its batches were last
+doubled, and if these epochs fit into the time at the measured pace.
 
-The result is stored in ``probe.json`` with the plan's fingerprint. A restarted training reuses it, so it can resume
-from its checkpoint. An interrupted probe starts from scratch. Imports no torch.
+The result is stored in ``probe.json`` with the plan's fingerprint. A restarted training reuses the result, so the
+training can resume from its checkpoint. An interrupted probe starts from scratch. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -36,17 +37,18 @@ class TunedValues:
     """The result of a probe.
 
     Attributes:
-        fingerprint: of the plan.
-        learning_rate: to train with.
-        epochs: to train for.
+        fingerprint: the plan's fingerprint.
+        learning_rate: the chosen learning rate.
+        epochs: the chosen number of epochs.
         configured_rate: the plan's learning rate.
         configured_epochs: the plan's number of epochs.
-        gain: held-out accuracy of the chosen rate minus that of the configured one, after ``batches``. None if nothing
-            was compared or the configured rate diverged.
-        batches: of the last comparison; 0 without one.
+        gain: held-out accuracy of the chosen rate minus that of the configured rate, after ``batches`` batches. None
+            if no comparison was completed or the configured rate diverged.
+        batches: number of batches of the last comparison; 0 if there was none.
         seconds: duration of the probe.
-        rungs: every comparison, with its batches and the accuracies by rate. A rate that diverged has None.
-        note: a sentence that sums this up.
+        rungs: every comparison, with its batches and the accuracies by rate. The accuracy is None for a rate that
+            diverged.
+        note: a sentence that sums up the result.
     """
 
     fingerprint: str
@@ -72,7 +74,7 @@ class TunedValues:
 
 
 def read(path: Path, fingerprint: str) -> TunedValues | None:
-    """Return the stored result for a plan. Return None if it is missing, damaged or of another plan."""
+    """Return the stored result. Return None if it is missing, damaged, or has another fingerprint."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         choice = TunedValues(**{**fields, "rungs": tuple(fields["rungs"])})
@@ -85,7 +87,7 @@ def read(path: Path, fingerprint: str) -> TunedValues | None:
 
 
 def configured_rate(config: TrainingConfig) -> float | None:
-    """Return the optimizer's learning rate; None if its node has none."""
+    """Return the learning rate in the optimizer's node; None if the node has no positive number as ``lr``."""
     rate = config.optimizer.get("lr")
     return float(rate) if isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate > 0 else None
 
@@ -103,13 +105,13 @@ def search(
     batches_per_epoch: int,
     supervisor: Supervisor,
 ) -> TunedValues:
-    """Search around the learning rate of a planned training, within the probe's time.
+    """Compare multiples of a planned training's learning rate, within the probe's time.
 
     Args:
         plan: the training.
-        rate: its learning rate.
-        make_courses: makes the trainings, given the moment by which they must end.
-        batches_per_epoch: of the training split.
+        rate: the plan's learning rate.
+        make_courses: makes the trainings. It is called with the moment by which they must end.
+        batches_per_epoch: number of training batches in an epoch.
         supervisor: has the deadline, and receives a message after each comparison.
     """
     options, configured, monotonic = plan.config.tune, plan.config.trainer["max_epochs"], supervisor.monotonic
@@ -177,9 +179,10 @@ def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int
 
 
 def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, still_gains: bool) -> int:
-    """Return the most epochs that fit if the training still gains, else as many of the configured epochs as fit.
+    """Return the largest number of epochs that fits. If the training no longer gains, stay within ``configured``.
 
-    ``fitting`` is the number of epochs that fit before the deadline; None means no deadline.
+    If no number meets these conditions, return the smallest that fits, or else the smallest of all. ``fitting`` is the
+    number of epochs that fit before the deadline; None means no deadline.
     """
     choices: Sequence[int] = (configured, *options.epochs)
     if fitting is not None:

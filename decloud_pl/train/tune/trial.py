@@ -25,8 +25,9 @@ _LEAST_STEPS, _MOST_STEPS, _MEASURE_SECONDS = 3, 20, 1.0
 class LightningCourses:
     """Courses on one device. Each resumes from its own checkpoint in ``folder``.
 
-    Rates are constant, because the first batches of a schedule predict little about the rest. ``score`` returns the
-    accuracy (0 to 1) of a state on held-out data. ``end`` is the latest moment, on the scale of the supervisor's clock.
+    Rates are constant, because the first batches of a schedule predict little about the whole schedule. ``score``
+    returns the accuracy (0 to 1) of a state on held-out data. ``end`` is the moment by which the courses must end, on
+    the scale of the supervisor's ``monotonic``.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class LightningCourses:
 
 
 def seconds_per_batch(setup: FitSetup, supervisor: Supervisor) -> float:
-    """Return the median duration of a step in a short fit, whose weights are dropped."""
+    """Run a short fit, discard its weights, and return the median duration of a step in seconds."""
     watch = _Stopwatch(supervisor)
     quick = setup.with_nodes(trainer=_short(setup.config.trainer), scheduler={})
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -73,7 +74,7 @@ def seconds_per_batch(setup: FitSetup, supervisor: Supervisor) -> float:
 
 
 def _short(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a Trainer that ends only when a callback ends it."""
+    """Return the arguments for a Trainer whose fit ends only when a callback ends it."""
     # One device is enough: a batch is the same regardless of how many processes share it.
     devices = trainer.get("devices")
     return {
@@ -121,7 +122,7 @@ class _Stopwatch(Callback):
 
 
 class _StopAfter(Callback):
-    """End a fit after a number of batches or when it diverges. Abort it when time is over."""
+    """End a fit after a number of batches or when it diverges. Raise `OutOfTime` if the time is over before that."""
 
     def __init__(self, batches: int, *, end: float, monotonic: Callable[[], float]) -> None:
         self._batches = batches

@@ -1,14 +1,15 @@
-"""Encode the difference between a trained model and its base model as a validator reads it.
+"""Encode the difference between a trained model and its base model in the form that a validator reads.
 
 | convention | entry of a parameter | the validator's step |
 |---|---|---|
 | ``delta`` | trained − base | base + entry |
 | ``gradient`` | (base − trained) / η | base − η × entry |
 
-Buffers use their own names in both conventions. Integer buffers are written as the difference. Sums use float32.
+Entries have the names of the parameters and buffers. Entries of floating-point buffers are computed like those of
+parameters, in float32. In both conventions, the entry of an integer buffer is trained − base.
 
-Entries may be sparse (COO). Then only the largest of all floating-point entries are kept, and a tensor is written as
-sparse if that takes less space.
+With ``top_k``, a tensor is written as sparse (COO) if that takes less space. A sparse tensor has only those entries
+that are among the largest floating-point entries of the whole update.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def encode(
 
 
 def _least_to_keep(entries: State, share: float) -> float:
-    """Return the smallest absolute value among the given share of the largest entries; 0 to keep all."""
+    """Return the smallest absolute value to keep, so that ``share`` of all entries are kept; 0 keeps all of them."""
     if not share:
         return 0.0
     sizes = torch.cat([entry.abs().flatten() for entry in entries.values() if entry.dtype.is_floating_point])
@@ -106,15 +107,15 @@ def apply(
     gradient_rate: float,
     parameters: Collection[str] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Return the state that a validator scores.
+    """Apply the entries of an update to the base model, and return the state that a validator scores.
 
     Args:
         base: the base model.
-        entries: of an update, dense or sparse. Tensors without an entry keep the base model's value.
+        entries: the update's entries, dense or sparse. Tensors without an entry keep the base model's value.
         convention: how to apply the entries.
         gradient_rate: η, for the ``gradient`` convention.
-        parameters: the names to change; None changes all. The public validator of v1.0 reads ``gradient`` and changes
-            parameters only.
+        parameters: names of the tensors to change; None changes all. The public validator of v1.0 reads ``gradient``
+            and changes parameters only.
     """
     result: dict[str, torch.Tensor] = {}
     for name, start in base.items():

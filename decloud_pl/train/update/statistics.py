@@ -1,6 +1,7 @@
-"""Batch norms for validators that change parameters only.
+"""Adapt batch norms to validators that change parameters only.
 
-Such a validator scores the trained parameters with the base model's running statistics. In evaluation a batch norm is
+Such a validator scores the trained parameters with the base model's running statistics. In evaluation mode, a
+batch norm computes
 
     y = weight × (x − mean) ÷ √(var + ε) + bias
 
@@ -8,7 +9,7 @@ so statistics (m₁, v₁) and parameters (w, b) compute the same as statistics 
 
     w' = w × √((v₀ + ε) ÷ (v₁ + ε))        b' = b + w × (m₀ − m₁) ÷ √(v₁ + ε)
 
-This identity moves the trained statistics into the parameters, without loss.
+With this identity, the trained statistics are moved into the parameters, and no accuracy is lost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ State = Mapping[str, torch.Tensor]
 
 
 def with_statistics_of(base: State, state: State, network: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a state that computes the same in evaluation mode but has the buffers of ``base``.
+    """Return a state that computes the same as ``state`` in evaluation mode, but has the buffers of ``base``.
 
     Batch norms without running statistics or without parameters keep the parameters of ``state``.
 

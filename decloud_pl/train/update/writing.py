@@ -1,4 +1,4 @@
-"""Write trained weights to an update file. A more exact encoding is used if the wanted one loses too much accuracy."""
+"""Write trained weights to an update file. If the configured encoding loses too much gain, use a more exact one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = Mapping[str, torch.Tensor]
 class Encoded(NamedTuple):
     """The entries of an update, the state that a validator scores for them, and their encoding.
 
-    ``gain_kept`` is the share of the gain that remains after encoding; None without a measured gain.
+    ``gain_kept`` is the share of the gain that remains after encoding; None if no gain was measured.
     """
 
     entries: dict[str, torch.Tensor]
@@ -30,19 +30,19 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class UpdateWriter:
-    """Encodes the difference to the fetched base weights and writes it.
+    """Encodes the difference between trained weights and the fetched base weights, and writes it to a file.
 
     Attributes:
         base: the fetched base model's state dict, in CPU memory.
-        convention: how entries are written.
+        convention: the convention in which entries are written.
         gradient_rate: η of the ``gradient`` convention.
-        encoding: of the entries.
-        min_kept: share of the gain that the encoding must keep. Otherwise a more exact encoding is used.
-        score: returns the accuracy of a state dict on data outside the training. Without it, or if it returns None, the
-            encoding is not measured.
-        base_score: returns the base model's accuracy, and is called only when needed. None calls ``score`` instead.
+        encoding: the configured encoding of the entries.
+        min_kept: share of the gain that the encoding must keep. If it keeps less, a more exact encoding is used.
+        score: returns the accuracy of a state dict on data outside the training. If ``score`` is None or returns None,
+            the encoding is not measured.
+        base_score: returns the base model's accuracy on the same data. If it is None, ``score`` measures that accuracy.
         note: called with a sentence about the encoding.
-        prepared: converts the trained state to a state that validators can score, before it is encoded.
+        prepared: called before the encoding. It converts the trained state to a state that validators can score.
     """
 
     base: State
@@ -59,7 +59,8 @@ class UpdateWriter:
         """Write an update file atomically.
 
         Returns:
-            The update, without measured accuracies, and the weights that result if it is read as written.
+            The update, without measured accuracies, and the weights that a validator gets from the file if it reads the
+            convention in which the file is written.
 
         Raises:
             TrainingError: see `delta.encode`.
@@ -79,7 +80,7 @@ class UpdateWriter:
         return update, encoded.applied
 
     def encode(self, trained: State) -> Encoded:
-        """Encode as wanted. If less than ``min_kept`` of the gain would remain, use float16 or else float32.
+        """Use the configured encoding. If it keeps less than ``min_kept`` of the gain, try float16, and then float32.
 
         Raises:
             TrainingError: see `delta.encode`.

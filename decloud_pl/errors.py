@@ -353,7 +353,7 @@ def no_round(round_id: int) -> RoundError:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return a hint that names the known word nearest to ``word``, or lists all known words."""
+    """Return a hint that names the known word most similar to ``word``. If none is similar, list all known words."""
     as_known = {_letters(one): one for one in known}.get(_letters(word))  # CIFAR-10 is cifar10
     likely = [one for one in known if one != "none"]  # a misspelled word rarely means "none"
     close = [as_known] if as_known else difflib.get_close_matches(word, likely, n=1)
@@ -365,10 +365,10 @@ def _letters(word: str) -> str:
 
 
 def unquoted(text: str, where: str) -> str:
-    """Return a user's value unchanged, but refuse a value with quotes around it. The error names the value ``where``.
+    """Return a user's value unchanged, but raise an error if it is in quotes. The error calls the value ``where``.
 
     Raises:
-        ConfigError: the value has quotes. A shell removes quotes, but ``docker --env-file`` keeps them.
+        ConfigError: the value is in quotes. A shell removes quotes, but ``docker --env-file`` keeps them.
     """
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         raise ConfigError(f"{where} has quotes around its value.", fix="Remove the quotes.")

@@ -15,8 +15,8 @@ _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 def hide_memory() -> None:
     """Hide this process's memory and environment from core dumps and from other processes of this user.
 
-    A process that trains must not call this function: GPU libraries share memory between processes, which needs the
-    access that it blocks. On systems other than Linux, it only disables core dumps.
+    A process that trains must not call this function: GPU libraries share memory between processes, and this function
+    blocks the access that they need. On systems other than Linux, it only disables core dumps.
     """
     forbid_core_dumps()
     if sys.platform == "linux":

@@ -16,7 +16,7 @@ _OF_ENTRY = ("cid", "paid_bps")
 
 
 async def completed_round(auditor: Auditor, round_id: int) -> Round:
-    """Read a round, and check that it is completed, so that it can be audited.
+    """Return a round from the chain, after checking that it is completed. Other rounds cannot be audited.
 
     Raises:
         RoundError: the round does not exist or is not completed.
@@ -99,7 +99,10 @@ def _same_score(said: int | None, said_ties: int | None, measured: int | None, t
 
 
 def _other_transactions(claimed: Entry, found: Entry) -> Iterator[str]:
-    """Yield a sentence for each signature that differs. Skip a transaction that the file or the endpoint lacks."""
+    """Yield a sentence for each transaction whose signature in the file differs from the signature on chain.
+
+    Skip a transaction that is missing in the file or that the endpoint does not return.
+    """
     for name in ("submitted", "scored"):
         said, known = getattr(claimed, name), getattr(found, name)
         if said is not None and known is not None and said.signature != known.signature:

@@ -22,7 +22,7 @@ def idl_address(program_id: Pubkey) -> Pubkey:
 
 
 def idl_account_counts(data: bytes) -> dict[str, int]:
-    """Return the number of accounts of each instruction in an IDL, by the instruction's name in snake case.
+    """Return how many accounts each instruction of an IDL takes, keyed by the instruction's name in snake case.
 
     Args:
         data: the bytes of the IDL account: discriminator, authority, length, then JSON compressed with zlib.

@@ -1,4 +1,4 @@
-"""The methods that an endpoint refuses. For ten minutes, the pool avoids the endpoint for a refused method."""
+"""The methods that an endpoint refuses. For ten minutes after a refusal, the pool prefers other endpoints."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Refusals:
         self._by_method: dict[str, Refusal] = {}
 
     def of(self, method: str) -> RpcRejected | None:
-        """Return the error for a method while the endpoint is avoided for it, or None if the method can be tried."""
+        """Return the error if the endpoint refused the method in the last ten minutes, otherwise None."""
         known = self._by_method.get(method)
         if known is None or self._monotonic() >= known.until:
             return None
         return RpcRejected(known.message, fix=known.fix, code=known.code, said=known.said)
 
     def all(self) -> list[Refusal]:
-        """Return a refusal for each method that the endpoint refused when it was last asked, sorted by method."""
+        """Return the refusals, sorted by method. A refusal stays in the list until the endpoint answers the method."""
         return [self._by_method[method] for method in sorted(self._by_method)]
 
     def add(self, method: str, error: RpcRejected, *, is_only: bool) -> None:

@@ -19,9 +19,9 @@ class SentTransaction:
     Attributes:
         signature: the signature, base58.
         slot: the slot of its block.
-        at: the time of its block in Unix seconds, or None if the endpoint does not have it.
-        instructions: the instructions that the sender wrote, without the instructions that programs call. The system
-            program stands for each account from an address lookup table.
+        at: the time of its block in Unix seconds, or None if the endpoint does not report it.
+        instructions: the instructions that the sender wrote, without the instructions that programs call. An account
+            from an address lookup table is replaced by the address of the system program.
     """
 
     signature: str

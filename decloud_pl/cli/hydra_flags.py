@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, shows: bool = False) -> int:
-    """Run Hydra with the given command line, which replaces the one in `sys.argv`, and return 0.
+    """Run Hydra with the given command line, which replaces the arguments in `sys.argv`, and return 0.
 
     Args:
         arguments: the command line.
@@ -83,10 +83,10 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, 
 
 
 def shown_overrides(given: Sources, found: Composed) -> list[str]:
-    """Return the overrides for `hydra.main`. Their URLs are redacted, because Hydra prints and saves overrides.
+    """Return the overrides for `hydra.main`, with URLs redacted, because Hydra prints and saves overrides.
 
-    The program does not use the redacted values: it composes its settings itself, and takes only the values of a sweep
-    from Hydra.
+    The program does not use the redacted values, because it composes its settings itself. From Hydra, it takes only the
+    parameters of a sweep.
     """
     from dataclasses import fields, replace
 

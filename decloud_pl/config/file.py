@@ -65,7 +65,7 @@ class ConfigFile:
         return values
 
     def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
-        """Read the settings, let ``change`` modify them, and write them. If that fails, the old file remains."""
+        """Read the settings, let ``change`` modify them, and write them. If a step fails, the old file remains."""
         with self._writing() as write:
             values = self.read()
             change(values)

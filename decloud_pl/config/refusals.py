@@ -46,7 +46,7 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     said, cause = str(error).strip(), error.__cause__ or error
     if isinstance(error, RecursionError):
         return ConfigError(
-            "The configuration is invalid: a value has too many levels, or a file extends itself.",
+            "The configuration is invalid: a value is nested too deeply, or a file includes itself.",
             fix="Correct your preset, experiment or value.",
         )
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
@@ -80,7 +80,7 @@ def explain(error: Exception, given: Sources) -> ConfigError:
 
 
 def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigError:
-    """Return the error for a value of the composed tree that has a wrong type or an interpolation that fails."""
+    """Return the error for a value in the composed configuration: a wrong type, or an interpolation that fails."""
     key = str(getattr(error, "full_key", "") or "")
     place = ALIASES.get(key, key)
     if "recursi" in str(error).lower():
@@ -142,7 +142,10 @@ def refuse_unknown_keys(node: object, place: str = "") -> None:
 
 
 def _no_place(key: str, known: list[str], given: Sources) -> ConfigError:
-    """Return the error for a key that is not in ``known``, the keys of its node."""
+    """Return the error for a key that the configuration does not have.
+
+    ``known`` holds the keys that are allowed at that place.
+    """
     above = key.rpartition(".")[0]
     if key in (*OVER_ALL, SWEEP):
         fix = "Begin the file with the line '# @package _global_'."

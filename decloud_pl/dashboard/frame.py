@@ -1,4 +1,4 @@
-"""The frame of all pages: links, the choice of wallet and colours, and the periodic updates of the content."""
+"""The parts that all pages share: links, the choice of wallet and colours, and the periodic update of the content."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Frame:
 
     @contextmanager
     def content(self) -> Iterator[None]:
-        """Draw the frame. The elements made inside the context are the content of the page."""
+        """Draw the frame. Elements that are created inside the context become the content of the page."""
         ui.page_title(f"{self._title} · DECLOUD trainer")
         layout = ui.context.client.layout  # around Quasar's own <main>
         with layout, ui.element("header").classes("top") as head:

@@ -43,7 +43,7 @@ class Abilities:
 
     @property
     def words(self) -> str:
-        """The endpoint, its refused methods and its failure in one line, for people."""
+        """One line for the user with the endpoint, the methods that it refuses, and its failure."""
         again = f"retrying in {ASKED_AGAIN_AFTER / 60:.0f} min"
         parts = [f"{refusal.method}: refused ({refusal.said}), {again}" for refusal in self.refused]
         if self.failure:
@@ -52,11 +52,13 @@ class Abilities:
 
 
 async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey | None) -> Abilities:
-    """Call each RPC method that the daemon uses on one endpoint. The test transaction is unsigned and cannot land.
+    """Call all RPC methods of the daemon on one endpoint, and return which of them it refuses.
+
+    The test transaction is unsigned, so the chain cannot execute it.
 
     Args:
         rpc: a client that uses only this endpoint.
-        host: the endpoint's host for messages.
+        host: the endpoint's host and port, for messages.
         dialect: the program's dialect.
         wallet: the wallet whose balance and submissions are queried; None to query the round counter's address.
     """
@@ -90,10 +92,11 @@ async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey 
 
 
 def lacks(found: Sequence[Abilities]) -> tuple[list[str], list[str]]:
-    """Return the methods that every endpoint refuses. Endpoints that could not be queried are left out.
+    """Return the methods that every endpoint refuses, ignoring endpoints that could not be queried.
 
     Returns:
-        The required methods, and for each optional method what the daemon cannot do without it.
+        Two lists: the names of the refused methods that the daemon requires, and descriptions of what it cannot do
+        without the refused optional methods.
     """
     answering = [{refusal.method for refusal in one.refused} for one in found if not one.failure]
     everywhere = set.intersection(*answering) if answering else set()

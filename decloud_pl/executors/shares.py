@@ -16,10 +16,10 @@ VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """Return the GPUs that this process may use, in the notation of `VISIBLE_DEVICES`. Load neither a driver nor torch.
+    """Return the GPUs that this process may use, written as in `VISIBLE_DEVICES`, without loading torch or a driver.
 
-    The variable is read as CUDA reads it. The list ends before the first invalid device, such as ``-1``. A list with
-    a duplicate device hides all devices.
+    The function interprets the environment variable as CUDA does. The list ends before the first invalid device, such
+    as ``-1``. If a device is listed twice, no device is visible.
     """
     count = sum(_DEVICE.fullmatch(path.name) is not None for path in devices.glob("nvidia*"))
     chosen = environ.get(VISIBLE_DEVICES)
@@ -45,7 +45,7 @@ def _number(name: str) -> int:
 
 
 def gpus_of(worker: int, workers: int, gpus: Sequence[str]) -> tuple[str, ...]:
-    """Return the GPUs for the worker with index ``worker``: its own part, or a shared GPU if workers outnumber GPUs."""
+    """Return the GPUs for the worker with index ``worker``. Workers share GPUs only if they outnumber the GPUs."""
     if not gpus:
         return ()
     if len(gpus) < workers:

@@ -34,7 +34,7 @@ class GatewayServer:
     Args:
         store: the store to serve.
         host: an address of this machine.
-        port: 0 for any free port.
+        port: the HTTP port; 0 means any free port.
 
     Raises:
         LocalnetError: the port is in use.
@@ -127,7 +127,10 @@ class GatewayServer:
 
 
 def _form(request: web.Request) -> str:
-    """Return the requested form: ``file``, ``raw`` or ``car``. ``format`` in the query overrides the Accept header."""
+    """Return the requested form: ``file``, ``raw`` or ``car``.
+
+    The query parameter ``format`` overrides the Accept header.
+    """
     asked = request.query.get("format")
     if asked is not None:
         if asked not in ("raw", "car"):
@@ -179,7 +182,7 @@ def _reader(file: BinaryIO, part: range) -> Callable[[], bytes]:
 
 
 def _some(sections: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the next sections, until together they are large enough for one write."""
+    """Yield sections until their total size is large enough for one write, or until all are yielded."""
     size = 0
     for section in sections:
         yield section

@@ -20,7 +20,9 @@ from decloud_pl.journal.reader import JournalReader
 
 
 def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
-    """Return a dialect that can switch to another revision. With ``network.dialect=auto``, it starts undecided.
+    """Return a dialect that can switch to another revision.
+
+    With ``network.dialect=auto``, the revision counts as undecided at first.
 
     Raises:
         ConfigError: no revision has this name, or an account is not a public key.
@@ -33,7 +35,10 @@ def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
 
 
 def known_dialect(network: NetworkConfig, journal: Path, genesis: str) -> Dialect:
-    """Return the configured dialect; with ``network.dialect=auto``, the dialect of the revision in the journal.
+    """Return the configured dialect.
+
+    With ``network.dialect=auto``, return the dialect of the revision that is stored in the journal. If the journal has
+    none, return the dialect of the latest revision.
 
     Args:
         network: the settings.

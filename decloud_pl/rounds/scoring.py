@@ -46,13 +46,14 @@ class Scores:
         labels: the SHA-256 of the samples' labels, hexadecimal.
         base: the base model's score.
         submissions: the round's submissions, sorted by the trainer's address.
-        opened: by trainer and convention, the score of the model with the trainer's update; None for a trainer whose
-            file was not opened.
-        refused: by trainer, why a file was not opened: it is not usable, or it cannot be fetched and has no share.
-        products: by convention, for each pair of the opened submissions, the sum over all samples of the product of
-            the two changes. A change is 1 if only the updated model is right about the sample, -1 if only the base
-            model is, and otherwise 0.
-        alike: for each pair of the opened submissions, the cosine similarity of the two updates.
+        opened: maps each trainer to the scores of the model with the trainer's update, one score per convention; to
+            None if the trainer's file was not opened.
+        refused: maps a trainer to the reason why the trainer's file was not opened. The file is unusable, or it cannot
+            be fetched and earned no share of the reward.
+        products: for each convention, a matrix over the opened submissions. An entry is the sum, over all samples, of
+            the product of two submissions' changes. A submission's change of a sample is 1 if only the model with its
+            update is right, -1 if only the base model is right, and otherwise 0.
+        alike: a matrix over the same submissions. An entry is the cosine similarity of two updates.
         torch: the version of torch that computed the scores.
     """
 
@@ -94,7 +95,7 @@ async def score_round(
         catalog: finds the data sets.
         folder: for downloads; the caller removes it.
         round_: a completed round.
-        split: the samples to score on.
+        split: the split to score on.
         gradient_rate: η of the ``gradient`` convention on this network.
         max_bytes: the limit of each download.
         background: score on one processor with low priority and limited memory.
@@ -134,9 +135,10 @@ async def score_round(
 async def _fetch(
     reader: Fetcher, folder: Path, round_id: int, submissions: list[Submission], max_bytes: int
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Return the fetched files, and the reasons why others were not fetched, both by trainer.
+    """Fetch the submitted files. A CID that several trainers share is fetched once.
 
-    A CID that several trainers share is fetched once.
+    Returns:
+        The path of each fetched file, by trainer; and the reason for each file that cannot be fetched, by trainer.
     """
     by_cid: dict[str, Path] = {}
     files: dict[str, Path] = {}

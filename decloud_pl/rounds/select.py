@@ -1,4 +1,4 @@
-"""Check a round before a join, and derive the verdict. These functions are pure."""
+"""Check a round, and decide whether to join it. These functions are pure."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class Situation:
         balance: the wallet's lamports.
         occupied_slots: the number of rounds whose training runs or is still to come.
         spent: lamports spent on fees and deposits in the last 24 hours.
-        train_seconds: by data set, the measured seconds from the start of a training to its published update.
-        submit_window: in earlier rounds, the median seconds from the start of the training to the submit deadline; None
+        train_seconds: maps a data set to the measured seconds from the start of a training to its published update.
+        submit_window: the median seconds from the start of the training to the submit deadline in earlier rounds; None
             without an earlier round.
         join_seconds: the measured seconds that a join takes; 0 without a measurement.
         unsupported: why the daemon does not support the network's program, or "".
-        completion: by validator's address, how many known rounds the validator completed, and how many it completed or
-            abandoned.
+        completion: maps a validator's address to two numbers: how many rounds the validator completed, and how many
+            it completed or abandoned. Only rounds in the journal count.
     """
 
     now: int
@@ -153,7 +153,7 @@ def explain(
 def party_rules(
     round_: Round, rewards: RewardsConfig, completion: Mapping[str, tuple[int, int]]
 ) -> tuple[Check, Check, Check]:
-    """Return the checks of a round's validator and creator. For ``completion`` see `Situation`."""
+    """Check a round's validator and creator against the user's rules. For ``completion`` see `Situation`."""
     validator = None if round_.validator is None else str(round_.validator)
     return (
         _listed("validator", validator, rewards.validators),

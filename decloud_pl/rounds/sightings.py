@@ -1,7 +1,8 @@
-"""Store how rounds end, from the rounds and events that the daemon reads anyway.
+"""Store how rounds end. Most of the data comes from rounds and events that the daemon reads for other purposes.
 
-A look at the chain shows how a round ended, but not when. Events and frequent looks at this wallet's own rounds show
-the time. So the duration of the scoring is known only for rounds that were scored while the daemon ran.
+A round's account on chain shows how the round ended, but not when. The daemon learns the time from events, and from
+reading this wallet's own rounds often. So the duration of the scoring is known only for rounds that were scored while
+the daemon ran.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from decloud_pl.journal.writer import Journal
 UNSCORED_AFTER = 6 * 3600
 """Seconds past its deadline after which a round that its validator left unscored counts as abandoned."""
 SPLITS_PER_LOOK = 4
-"""The most rounds of which one look reads the shares, each with one request."""
+"""The largest number of rounds whose shares `Sightings.look_at_splits` reads in one call. Each takes one request."""
 _LONGEST_SCORING = 7 * 86_400
 _SKEW = 5.0
 """Seconds by which the clocks of two observations may differ."""
 _CLOSE = 120.0
-"""Two looks at a round no more seconds apart show when it changed between them."""
+"""If a round changed between two reads that are at most this many seconds apart, the time of the change is known."""
 _REMEMBERED = 10_000
 _BLOCK = 500
 
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 
 class _Look(NamedTuple):
-    """A look at a round that was not completed yet. ``at`` is in Unix seconds of this machine."""
+    """What the daemon saw when it read a round that was not completed. ``at`` is in Unix seconds of this machine."""
 
     at: float
     submissions: int
@@ -56,18 +57,18 @@ class Sightings:
         self._submitted_at: dict[int, float] = {}
         self._scored_at: dict[int, float] = {}
         self._looks: dict[int, _Look] = {}
-        # Completed rounds of the last looks whose shares were not read.
+        # Completed rounds whose shares have not been read yet.
         self._unsplit: dict[int, SeenRound] = {}
 
     def on_event(self, event: Event) -> None:
-        """Remember the time of an event that reports a submission or the end of the scoring."""
+        """If an event reports a submission or the end of the scoring, remember the current time for its round."""
         if isinstance(event, GradientsSubmitted):
             _remember(self._submitted_at, event.round_id, self._now())
         elif isinstance(event, ValidationCompleted):
             _remember(self._scored_at, event.round_id, self._now())
 
     def saw(self, round_: Round, now: int) -> None:
-        """Record a look at one of this wallet's rounds, and store how the round ended if it has.
+        """Remember the state of one of this wallet's rounds. If the round has ended, store how it ended.
 
         ``now`` is in Unix seconds of the chain's clock.
 
@@ -89,9 +90,9 @@ class Sightings:
 
     @contextmanager
     def look(self, now: int) -> Iterator[Callable[[Round], None]]:
-        """Yield a function to call with each round of one look, the latest round first.
+        """Yield a function to call with each round that the caller reads from the chain, the latest round first.
 
-        When the context closes, store how those rounds ended that have ended.
+        When the context closes, the journal stores how each of these rounds ended, unless the round is still open.
 
         Args:
             now: Unix seconds of the chain's clock.
@@ -110,7 +111,7 @@ class Sightings:
             if ending == "open" or seen > ROUNDS_KEPT:
                 return
             block = round_.id // _BLOCK
-            if block not in blocks:  # read only as far back as the look goes
+            if block not in blocks:  # read only the blocks of these rounds
                 blocks[block] = endings(self._journal, range(block * _BLOCK, (block + 1) * _BLOCK))
             if blocks[block].get(round_.id) == ending:
                 return
@@ -137,9 +138,9 @@ class Sightings:
         store_rounds(self._journal, [replace(self._row(round_, ending_of(round_, now), now), is_refused=True)])
 
     async def look_at_splits(self, chain: ChainClient) -> None:
-        """Read a few completed rounds from the chain, and store whether their shares were equal.
+        """Read the shares of a few completed rounds from the chain, and store whether they were equal.
 
-        Of each validator, only the latest round is read.
+        For each validator, at most one round is read: the latest.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -148,7 +149,7 @@ class Sightings:
         for round_id in sorted(self._unsplit, reverse=True):
             row = self._unsplit[round_id]
             latest.setdefault(row.validator, row)
-        self._unsplit.clear()  # the next look has newer rounds
+        self._unsplit.clear()  # the next call has newer rounds
         with suppress(ChainError):  # the shares of later rounds show the same
             for row in list(latest.values())[:SPLITS_PER_LOOK]:
                 split = split_of(await chain.round_submissions(row.round_id))
@@ -202,7 +203,7 @@ def split_of(submissions: Sequence[Submission]) -> Split:
 
 
 def _remember(times: dict[int, T], round_id: int, value: T) -> None:
-    """Store a round's value in ``times``. If there are too many values, remove the oldest one."""
+    """Store a round's value in ``times``. If ``times`` becomes too large, remove its oldest value."""
     times.pop(round_id, None)
     times[round_id] = value
     if len(times) > _REMEMBERED:

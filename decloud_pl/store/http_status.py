@@ -14,7 +14,7 @@ def no_answer(who: str, error: BaseException) -> StoreUnavailable:
     """Return the error for a request that got no complete answer. The message names the cause found in ``error``.
 
     Args:
-        who: the server as the message names it, with its host.
+        who: the server's name in the message, including the host.
         error: the exception of `requests`.
     """
     import socket
@@ -53,7 +53,7 @@ def status_error(status: int, *, who: str, said: str = "", wait: float | None = 
 
     Args:
         status: the HTTP status code.
-        who: the store as the message names it.
+        who: the store's name in the message.
         said: the store's own error message, without secrets.
         wait: the seconds in the ``Retry-After`` header, or None.
         login: the settings that hold the credentials.

@@ -108,13 +108,15 @@ def test_the_candidate_with_the_best_accuracy_is_chosen(
 def test_a_soup_takes_what_helps_and_nothing_else() -> None:
     bench = Bench((2.0, 2.0), validated=((1.0, 2.0), (3.0, 2.0)), mean=(2.0, 30.0), names=("average", "soup"))
     assert bench.choose(9.0, 9.0) == [2.0, 2.0]
-    assert bench.notes[0].startswith("Of 5 candidates, the average of 2 candidates reaches 100.0%, and the trained ")
+    assert bench.notes[0].startswith(
+        "Of 5 candidates, the average of 2 candidates is chosen: it reaches 100.0%, and the trained "
+    )
 
 
 def test_scaled_is_what_was_best_before() -> None:
     bench = Bench((1.0, 1.0), moving=(2.0, 2.0), names=("ema", "scale"))
     assert bench.choose(4.0, 4.0) == [1.0, 1.0]
-    assert "the update of the moving average scaled by 0.5 reaches 100.0%" in bench.notes[0]
+    assert "the update of the moving average scaled by 0.5 is chosen: it reaches 100.0%" in bench.notes[0]
 
 
 def test_among_equal_candidates_the_trained_weights_stay() -> None:

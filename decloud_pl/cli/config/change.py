@@ -30,9 +30,9 @@ _PAIRS = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}  # the tables
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a setting, or of one key of a table: a new value, or its removal.
+    """A change that sets or removes a setting, or one key of a setting that is a table.
 
-    ``shown`` is the new value in the form to print. If ``shown`` is None, the value is removed.
+    ``shown`` is the new value as the command prints it. If ``shown`` is None, the change is a removal.
     """
 
     setting: str
@@ -63,7 +63,7 @@ class Change:
 
 
 def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> None:
-    """Make the changes that the options of one call request: all of them, or none if one is invalid."""
+    """Make the changes that the options of one call request. If one is invalid, config.json stays unchanged."""
     home = default_home(os.environ)
     changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
     changes += [Change(find(name, home).name) for name in options["unset"]]
@@ -98,7 +98,7 @@ def edit() -> None:
 
 
 def reset(*, json: bool) -> None:
-    """Rename config.json, so that all settings have their defaults."""
+    """Rename config.json, so that all settings return to their defaults."""
     file = ConfigFile(default_home(os.environ))
     aside = file.reset()
     text = f"All settings have their defaults again. The old file, including its secrets, is now {aside}."
@@ -108,7 +108,7 @@ def reset(*, json: bool) -> None:
 
 
 def _keep(changes: list[Change], home: Path) -> Path:
-    """Make the changes in config.json if the result is valid, and return the file's path."""
+    """Write the changes to config.json if the resulting settings are valid, and return the file's path."""
 
     def apply(values: dict[str, Value]) -> None:
         for one in changes:

@@ -17,9 +17,9 @@ def check_names(
 
     Args:
         datasets: the data sets to train for.
-        mappings: from a round's data set to the data set to train on.
-        paths: from a data set to the user's own files.
-        dialect: the network's revision of the program.
+        mappings: maps a round's data set to the data set to train on.
+        paths: maps a data set to the user's own files.
+        dialect: the name of the program's revision on this network.
         own: the user's folder with configuration files.
 
     Raises:
@@ -45,10 +45,10 @@ def check_names(
 
 
 def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Collection[str] = ()) -> None:
-    """Warn on stderr about each mapping for a data set that the network does not have.
+    """Warn on stderr about mappings for data sets that the network does not have.
 
-    The warning appears if the name looks misspelled, or if it is in ``stored``: the mappings that the command is about
-    to save. Unknown names are allowed, because a future round can have a new data set.
+    Such a mapping is allowed, because a future round can have a new data set. So the warning appears only if the name
+    looks misspelled, or if it is in ``stored``: the data sets whose mappings the command is about to save.
     """
     from decloud_pl.chain.dialects import get_dialect
 

@@ -13,8 +13,8 @@ from decloud_pl.errors import PASSING, DecloudError, UsageError
 def prepare_streams() -> None:
     """Redirect closed streams to /dev/null, and print ``?`` for characters that the encoding lacks.
 
-    Otherwise a character such as ``…`` could stop the daemon. Output could also go to a file that is opened later and
-    gets the descriptor of a closed stream.
+    This prevents two failures. A character such as ``…`` could stop the daemon. And a file that is opened later could
+    get the descriptor of a closed stream, so that printed text would end up in that file.
     """
     # This comes first, before an opened file gets descriptor 1 or 2.
     if sys.stdout is None:
@@ -40,7 +40,10 @@ def with_advice(error: DecloudError) -> str:
 
 
 def cannot_be_written(error: OSError) -> UsageError:
-    """Return the error for output that cannot be written. Drop the output, or Python would write it at exit."""
+    """Return the error for output that cannot be written, and redirect standard output to /dev/null.
+
+    Without the redirection, Python would try to write the output again at exit.
+    """
     sys.stdout = _nowhere(1)
     what = error.filename or "The output"
     return UsageError(f"{what} cannot be written: {error.strerror}.", fix="Free disk space or use another disk.")

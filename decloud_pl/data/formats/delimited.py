@@ -41,7 +41,10 @@ class _Columns:
     label: int
 
     def of(self, path: Path, rows: Iterator[_Row], several: list[_Row]) -> _Pairs:
-        """Return the texts and the labels of all rows except the header. Add rows with line breaks to ``several``."""
+        """Return the texts and the labels of all rows except the header.
+
+        Rows with a line break inside a field are also appended to ``several``.
+        """
         texts: list[str] = []
         labels: list[str] = []
         next(rows)
@@ -120,15 +123,15 @@ def _csv(path: Path, columns: _Columns) -> _Pairs:
 
 
 def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: set[str]) -> bool:
-    """Return whether a quoted text has probably swallowed rows, because a quote was never closed.
+    """Return whether a quoted text probably contains whole rows, because a quote was never closed.
 
-    This is assumed if every line of the text except the last is a complete row with a known label.
+    The function assumes this if every line of the text except the last is a complete row with a known label.
 
     Args:
         lines: the lines of the text, without the last line.
         before: the fields before the text in the same row.
         columns: the number of fields, and the position of the label.
-        known: all labels in the file.
+        known: the labels that were read from the file.
     """
     rows = list(csv.reader(lines))
     rows[0] = [*before, *rows[0]]
@@ -138,7 +141,8 @@ def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: s
 def _tsv(path: Path, columns: _Columns) -> _Pairs:
     """Read tab-separated rows, in which quoted texts can have several lines.
 
-    If that fails, or such a text contains a tab, read each line as a row. A stray quote is then an ordinary character.
+    If that fails, or a text of several lines contains a tab, read each line as a row. A quote that is never closed is
+    then an ordinary character.
     """
     several: list[_Row] = []
     try:

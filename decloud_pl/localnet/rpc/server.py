@@ -40,7 +40,7 @@ class RpcServer:
     Args:
         vm: the chain. Its slots advance while the server runs.
         host: an address of this machine. The default accepts connections from this machine only.
-        port: the HTTP port, 0 for any free pair of ports. The WebSocket uses the next port.
+        port: the HTTP port. The WebSocket uses the next port. 0 means any two adjacent free ports.
         tick_seconds: seconds between updates of the chain's slot.
 
     Raises:
@@ -182,7 +182,7 @@ async def _write(websocket: web.WebSocketResponse, outbox: asyncio.Queue[str]) -
 
 
 def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """Return two listening sockets, on ``port`` and the next port; 0 for any free pair."""
+    """Return two listening sockets, on ``port`` and the next port. For port 0, use any two adjacent free ports."""
     for _ in range(_PORT_TRIES if port == 0 else 1):
         first = bind(host, port)
         try:

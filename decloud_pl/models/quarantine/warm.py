@@ -1,6 +1,7 @@
 """Quarantine for many files: one child imports torch once and forks for each file.
 
-Each file has the same limits as in `opening`. Only the seconds that each import of torch would take are saved.
+Each file has the same limits as in `opening`. The only difference is the speed: `opening` imports torch for each file,
+which takes seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _END_SECONDS = 2.0
 
 
 class WarmQuarantine:
-    """Opens files in a child, which starts when the first file is opened and ends with the context or this process."""
+    """Opens files in a child process. It starts with the first file and ends with the context or with this process."""
 
     def __init__(self, limits: ProcessLimits | None = None) -> None:
         self._limits = limits or ProcessLimits()

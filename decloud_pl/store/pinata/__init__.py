@@ -25,16 +25,16 @@ class PinataStore:
     """A store at Pinata. It uses API v3 if the credentials include a JWT, otherwise API v1.
 
     Args:
-        credentials: the JWT, the pair of keys, or both.
+        credentials: a JWT, an API key with its secret, or both.
         api_url: the address for account requests, for searches, and for uploads with API v1.
         upload_url: the address for uploads with API v3.
-        timeout: seconds Pinata may be silent.
+        timeout: for how many seconds Pinata may be silent before a request fails.
         state: a folder in which unfinished large uploads are recorded; None keeps the records in memory.
         retry: how to retry after temporary failures.
         largest_single: with API v3, the size in bytes of the largest file that is sent in one request.
 
     Raises:
-        ConfigError: an address is not an https URL, or `route_to` raises it.
+        ConfigError: an address is not an https URL, or the proxy or certificate settings of this machine are invalid.
     """
 
     name = "pinata"

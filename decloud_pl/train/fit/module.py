@@ -18,15 +18,16 @@ from decloud_pl.train.fit.optimizers import OptimizerFactory, SchedulerFactory, 
 class RoundModule(LightningModule):
     """Train a classifier with cross-entropy.
 
-    Batches are (inputs, labels), or (inputs, labels, weight) if the processes get unequal parts of a batch. The module
-    logs ``train/loss`` and ``train/accuracy`` every ``log_every_n_steps`` of the Trainer. It logs ``val/loss``,
-    ``val/accuracy``, ``test/loss`` and ``test/accuracy`` over whole splits.
+    A batch is (inputs, labels). If the processes get unequal parts of a batch, it is (inputs, labels, weight), and the
+    loss is multiplied by the weight. The module logs ``train/loss`` and ``train/accuracy`` every ``log_every_n_steps``
+    of the Trainer. It logs ``val/loss``, ``val/accuracy``, ``test/loss`` and ``test/accuracy`` over whole splits.
 
     Args:
-        network: inputs → (N, classes) logits.
+        network: maps inputs to logits (N, classes).
         num_classes: number of classes, for the accuracy metrics.
         optimizer: makes the optimizer from the parameters.
-        scheduler: makes the schedule, which advances with every batch. None keeps the rate constant.
+        scheduler: makes the learning-rate schedule, which advances with every batch. None keeps the learning rate
+            constant.
         compiled: run the network through ``torch.compile``.
         label_smoothing: share of each training target that is spread over all classes.
         dropout: drop probability to set in every `nn.Dropout` layer of the network; None keeps each layer's own.

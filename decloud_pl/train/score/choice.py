@@ -1,4 +1,7 @@
-"""Choose the weights to submit among the candidates of one training, by accuracy on the held-out half for choosing."""
+"""Choose the weights to submit from the candidates of one training.
+
+The candidates are compared by their accuracy on one half of the held-out part, the half for choosing.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _SCORES: Mapping[CandidateName, int] = {"ema": 1, "average": 1, "soup": SOUP_CHE
 
 
 def seconds_after_the_fit(candidates: Iterable[CandidateName], base_scoring: float) -> float:
-    """Return the seconds to reserve after the last step, for the choice, the update's file and its verdict.
+    """Return the seconds to reserve after the last step for choosing weights, writing the update and judging it.
 
     ``base_scoring`` is the time in seconds for scoring the base model on the held-out part.
     """
@@ -48,16 +51,16 @@ def mixed(start: State, end: State, share: float) -> dict[str, torch.Tensor]:
 
 @dataclass
 class Choice:
-    """Chooses the weights to submit. When the time runs out, it does not score the remaining candidates.
+    """Chooses the weights to submit. If the time runs out, the remaining candidates are not scored.
 
     Attributes:
         base: the base model's state.
-        candidates: names of the candidates to compare with the weights of the last step and the best validations.
-        best: holds the weights of the last step and of the best validations.
-        average: holds the averages of the fit's weights; None if no candidate needs them.
+        candidates: the names of the candidates to compute and to compare with the weights in ``best``.
+        best: holds the most accurate weights that the training reached at its validations and its last step.
+        average: holds averages of the weights over the training; None if no candidate needs them.
         score: returns the accuracy of a state on the half for choosing; None if it cannot be measured.
         supervisor: has the deadline and receives the result.
-        seconds: returns the time for scoring the base model on the held-out part.
+        seconds: returns the time in seconds for scoring the base model on the whole held-out part.
         weights: the chosen weights; empty before the choice.
         accuracy: accuracy of the chosen weights on the half for choosing; None if it was not measured.
     """
@@ -75,7 +78,7 @@ class Choice:
     _compared: int = field(default=1, init=False)
 
     def __call__(self, network: nn.Module) -> State:
-        """Choose among the weights of a trained network and the candidates made from them. Return the most accurate.
+        """Return the most accurate weights: those that the training reached, or a candidate computed from them.
 
         Raises:
             TrainingStopped: a stop was requested.
@@ -102,7 +105,7 @@ class Choice:
             if self._words == _TRAINED:
                 words = "the trained weights are chosen: they"
             else:
-                words = f"{self._words} reaches {self.accuracy:.1%}, and the trained weights"
+                words = f"{self._words} is chosen: it reaches {self.accuracy:.1%}, and the trained weights"
             reached = f"reach {trained[0][0]:.1%} on the held-out half for choosing"
             self.supervisor.note("choose", f"Of {self._compared} candidates, {words} {reached}.")
 
@@ -114,9 +117,9 @@ class Choice:
             yield "the average over the last part of the training", average.weights(network)
 
     def _soup(self, ingredients: list[tuple[float, State]]) -> None:
-        """Average the candidates greedily, the best first (https://arxiv.org/abs/2203.05482).
+        """Add the candidates to an average, one after another, the best first (https://arxiv.org/abs/2203.05482).
 
-        A candidate is left out of the average if it would lower the average's accuracy.
+        A candidate that would lower the accuracy of the average is left out.
         """
         (accuracy, soup), *others = ingredients
         count = 1
@@ -127,7 +130,7 @@ class Choice:
                 accuracy, soup, count = scored, trial, count + 1
 
     def _scale(self) -> None:
-        """Score the best update so far at several scales, on the line from the base model through its weights."""
+        """Multiply the best update so far by several factors, and score the base model with each of the results."""
         whole, words = self.weights, self._words
         for scale in _SCALES:  # among equal scores, the scale nearest to the trained weights
             self._try(f"the update of {words} scaled by {scale:g}", mixed(self.base, whole, scale))
@@ -150,5 +153,5 @@ class Choice:
 
 
 def _is_finite(state: State) -> bool:
-    """Return whether all values are finite. Other weights cannot be submitted, even if their accuracy is good."""
+    """Return whether all values are finite. If not, the weights cannot be submitted, even if they are accurate."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in state.values())

@@ -15,9 +15,9 @@ _SEED = 20_260_107
 
 
 def sketch(base: Mapping[str, torch.Tensor], entries: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return a sample of an update's values, float32 (about 65,536 or fewer).
+    """Return a sample of about 65,536 of an update's values, float32. Of a smaller update, return all values.
 
-    The sampled places depend only on the base model, so the samples of two updates can be compared.
+    The positions of the sample depend only on the base model, so the samples of two updates can be compared.
 
     Args:
         base: the base model.
@@ -37,7 +37,7 @@ def sketch(base: Mapping[str, torch.Tensor], entries: Mapping[str, torch.Tensor]
 
 
 def _places(number: int, total: int) -> torch.Tensor:
-    """Return the places to read in a tensor of ``number`` entries, int64. A model has ``total`` entries."""
+    """Return the positions to sample in a tensor of ``number`` entries, int64. The model has ``total`` entries."""
     if total <= _SAMPLE:
         return torch.arange(number)
     count = min(number, -(-number * _SAMPLE // total))

@@ -1,9 +1,9 @@
-"""A time-boxed search for the learning rate and the number of epochs before a training.
+"""Search for a good learning rate and number of epochs before a training, within a time limit.
 
-Successive halving (`decloud_pl.train.tune.halving`) compares constant rates, without the plan's schedule. At a constant
-rate, a training of one epoch is the same as the start of a longer training. So the probe does not need a separate
-training for each number of epochs. It chooses more epochs if the best rate still gained when its batches were last
-doubled, and if these epochs fit into the time at the measured pace.
+Successive halving (`decloud_pl.train.tune.halving`) compares constant learning rates, without the plan's schedule. At a
+constant rate, a training of one epoch is the same as the start of a longer training. So the probe does not need a
+separate training for each number of epochs. It chooses more epochs than the plan on two conditions: the last doubling
+of the number of batches still improved the accuracy, and at the measured speed the epochs end before the deadline.
 
 The result is stored in ``probe.json`` with the plan's fingerprint. A restarted training reuses the result, so the
 training can resume from its checkpoint. An interrupted probe starts from scratch. This module does not import torch.
@@ -42,12 +42,12 @@ class TunedValues:
         epochs: the chosen number of epochs.
         configured_rate: the plan's learning rate.
         configured_epochs: the plan's number of epochs.
-        gain: held-out accuracy of the chosen rate minus that of the configured rate, after ``batches`` batches. None
-            if no comparison was completed or the configured rate diverged.
+        gain: held-out accuracy with the chosen rate minus accuracy with the configured rate, after ``batches`` batches.
+            None if no comparison was completed or the configured rate diverged.
         batches: number of batches of the last comparison; 0 if there was none.
         seconds: duration of the probe.
-        rungs: every comparison, with its batches and the accuracies by rate. The accuracy is None for a rate that
-            diverged.
+        rungs: every comparison, with its number of batches and the accuracy of each rate. The accuracy is None for a
+            rate that diverged.
         note: a sentence that sums up the result.
     """
 
@@ -105,12 +105,13 @@ def search(
     batches_per_epoch: int,
     supervisor: Supervisor,
 ) -> TunedValues:
-    """Compare multiples of a planned training's learning rate, within the probe's time.
+    """Train for a short time with several multiples of the plan's learning rate, and return the best values.
 
     Args:
         plan: the training.
         rate: the plan's learning rate.
-        make_courses: makes the trainings. It is called with the moment by which they must end.
+        make_courses: makes the short trainings. Its argument is the time when they must end, in the seconds of
+            ``supervisor.monotonic``.
         batches_per_epoch: number of training batches in an epoch.
         supervisor: has the deadline, and receives a message after each comparison.
     """
@@ -170,7 +171,7 @@ def unchanged(plan: TrainingPlan, note: str) -> TunedValues:
 
 
 def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int:
-    """Return how many whole epochs, each with its evaluation, fit into the time at the measured pace."""
+    """Return how many whole epochs, each with its evaluation, fit into ``seconds`` at the measured speed."""
     if found.seconds_per_batch is None:
         return 0
     epoch = batches_per_epoch * found.seconds_per_batch + found.seconds_per_course
@@ -179,10 +180,18 @@ def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int
 
 
 def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, still_gains: bool) -> int:
-    """Return the largest number of epochs that fits. If the training no longer gains, stay within ``configured``.
+    """Choose a number of epochs from ``configured``, ``options.epochs`` and ``fitting``.
 
-    If no number meets these conditions, return the smallest that fits, or else the smallest of all. ``fitting`` is the
-    number of epochs that fit before the deadline; None means no deadline.
+    If ``still_gains``, return the largest number that fits before the deadline. Otherwise return the largest of those
+    up to ``configured``; if all that fit are larger, return the smallest of them. If no number fits, return the
+    smallest number.
+
+    Args:
+        configured: the plan's number of epochs.
+        options: the settings of the probe.
+        fitting: the number of epochs that fit before the deadline; None means no deadline. The function chooses it only
+            up to ``options.most_epochs``.
+        still_gains: whether the last doubling of the number of batches improved the accuracy.
     """
     choices: Sequence[int] = (configured, *options.epochs)
     if fitting is not None:

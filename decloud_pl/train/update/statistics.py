@@ -26,12 +26,13 @@ State = Mapping[str, torch.Tensor]
 def with_statistics_of(base: State, state: State, network: nn.Module) -> dict[str, torch.Tensor]:
     """Return a state that computes the same as ``state`` in evaluation mode, but has the buffers of ``base``.
 
-    Batch norms without running statistics or without parameters keep the parameters of ``state``.
+    A batch norm without running statistics stays as in ``state``. A batch norm without parameters cannot be adapted, so
+    its output changes with the statistics of ``base``.
 
     Args:
         base: the fetched base model's state.
         state: the trained state, with the same names and shapes.
-        network: a network to which both states belong.
+        network: a network that can load both states.
     """
     parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     moved = {name: tensor if name in parameters else base[name] for name, tensor in state.items()}

@@ -1,7 +1,7 @@
 """Build configuration nodes with Hydra's ``instantiate``, restricted to allowed targets.
 
-``_target_`` can name anything importable. So only the names in `ALLOWED` and the packages of the setting
-``allow_packages`` are built. Data from the chain or from IPFS never becomes part of a node.
+A ``_target_`` can name anything that Python can import. So a target must begin with an entry of `ALLOWED` or be in a
+package of the setting ``allow_packages``. Data from the chain or from IPFS never becomes part of a node.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Node = Mapping[str, Any]
 def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
     """Instantiate a configuration node of plain values, with ``objects`` as further keyword arguments.
 
-    Each target must be in `ALLOWED` or in one of the user's ``packages``.
+    Each ``_target_`` must begin with an entry of `ALLOWED` or be in one of the user's ``packages``.
 
     Raises:
         ConfigError: a target is missing or not allowed, or the target raises an exception.
@@ -53,7 +53,7 @@ def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
 
 
 def check_targets(node: Node, packages: Collection[str]) -> None:
-    """Check every target in a node.
+    """Check that every ``_target_`` in a node is allowed.
 
     Raises:
         ConfigError: the node has no ``_target_``, or a target in it is not allowed.

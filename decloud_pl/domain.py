@@ -22,7 +22,7 @@ _MAX_LAMPORTS = 2**64 - 1
 
 
 def is_equal_split(shares_bps: Sequence[int]) -> bool:
-    """Return whether two or more shares are all equal, up to a difference of one basis point from rounding."""
+    """Return whether there are at least two shares and, apart from rounding to basis points, all are equal."""
     return len(shares_bps) > 1 and max(shares_bps) - min(shares_bps) <= 1
 
 
@@ -72,7 +72,7 @@ class RoundStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round as the chain stores it, with its program's limit on trainers and the treasury's share.
+    """A round as the chain stores it, plus two constants of the program: ``max_trainers`` and ``treasury_fee_bps``.
 
     Attributes:
         dataset: lower-case name of the data set, for example ``fashionmnist``.
@@ -109,7 +109,7 @@ class Round:
 
     @property
     def is_open(self) -> bool:
-        """Whether the round's status is waiting for a validator or for trainers. A deadline may have passed already."""
+        """Whether the status is ``WAITING_VALIDATOR`` or ``WAITING_TRAINERS``. The deadline may have passed already."""
         return self.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS)
 
     @property
@@ -138,7 +138,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """What a submission to a round may earn, and what it costs.
+    """The reward that a submission to a round may earn, and its cost.
 
     Attributes:
         pool: the lamports for all trainers together, after all deductions.
@@ -153,7 +153,7 @@ class Payout:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A trainer's account in a round. ``gradient_cid`` is empty until ``submitted`` is True."""
+    """A trainer's submission account in a round. ``gradient_cid`` is empty until ``submitted`` is True."""
 
     round_id: int
     trainer: Pubkey
@@ -230,8 +230,8 @@ class Update:
         gain_low: lower end of the 95 % interval of the gain that a validator will measure, -1 to 1; None if not
             estimated.
         gain_high: upper end of that interval.
-        withheld: why the update should not be submitted; the text follows "nothing was submitted: ". Empty if the
-            update may be submitted.
+        withheld: why the update should not be submitted, as the end of the sentence "nothing was submitted: …". Empty
+            if the update may be submitted.
     """
 
     path: Path

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """Yield the path of a scratch file. When the block ends, sync that file to disk and move it to ``path``.
+    """Yield the path of a scratch file. When the block ends, sync the scratch file to disk and move it to ``path``.
 
     If the block raises, the scratch file is deleted and the old file at ``path`` remains.
 
@@ -87,7 +87,7 @@ def make_private(folder: Path) -> None:
 
 
 def private(path: str, flags: int) -> int:
-    """An ``opener`` for `open` that creates new files with mode 0600."""
+    """Open a file, and create it with mode 0600 if it is missing. To be passed to `open` as ``opener``."""
     return os.open(path, flags, 0o600)
 
 

@@ -79,10 +79,12 @@ class _WrongValueError(Exception):
 
 
 def _value(kind: Any, value: Any, place: str) -> Any:
-    """Convert a JSON value to ``kind``, which is the type of the report or of one of its fields.
+    """Convert a JSON value to the type ``kind``: `Report`, or the type of a field in it.
+
+    ``place`` is the path of the value in the document, such as ``entries[0].cid``, for the error message.
 
     Raises:
-        _WrongValueError: the value has a wrong type or size. The message names ``place``.
+        _WrongValueError: the value has a wrong type or size.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):

@@ -34,7 +34,7 @@ class TokenBucket:
 
     Args:
         rate: the tokens that the bucket gains per second.
-        burst: the tokens in a full bucket, which is the number of requests that can be sent without a wait.
+        burst: the most tokens that the bucket holds. After a quiet time, this many requests need no wait.
         now: the current time in monotonic seconds.
     """
 
@@ -45,7 +45,7 @@ class TokenBucket:
         self._at = now
 
     def take(self, now: float) -> float:
-        """Take a token and return the seconds to wait from ``now`` before the request."""
+        """Take a token for one request, and return how many seconds the request must wait from ``now``."""
         if not self._rate:
             return 0.0
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
@@ -60,7 +60,7 @@ class Endpoint:
         url: an http or https URL.
         timeout: seconds to wait for the next byte of an answer.
         rate: the most requests per second; 0 for no limit.
-        pace: the clock and the sleep.
+        pace: the clock and the sleep function.
 
     Raises:
         ConfigError: ``url`` is not an http or https URL, or the proxy or the certificates are wrong; see `route_to`.
@@ -92,12 +92,12 @@ class Endpoint:
 
     @property
     def rests_by_itself(self) -> bool:
-        """Whether the back-off after the last failure has not ended yet. This ignores ``Retry-After``."""
+        """Whether the back-off after the last failure still lasts. This ignores ``Retry-After``."""
         return self._pace.monotonic() < self._rests_until
 
     @property
     def must_wait(self) -> float:
-        """The seconds that remain of the wait that the endpoint requested with ``Retry-After``; 0 without a wait."""
+        """How many more seconds to wait because of the endpoint's ``Retry-After``; 0 if no wait is left."""
         return max(0.0, self._asked_to_wait_until - self._pace.monotonic())
 
     def failed(self, error: RpcUnavailable) -> None:
@@ -116,7 +116,7 @@ class Endpoint:
         self._rests_until = 0.0
 
     async def call(self, method: str, request: Request[T]) -> T:
-        """Wait for a token, then send one request. Error messages name the JSON-RPC ``method``."""
+        """Send one request, after a wait if the request rate requires it. Error messages name ``method``."""
         from solana.exceptions import SolanaRpcException
         from solana.rpc.core import RPCException
         from solders.errors import SerdeJSONError

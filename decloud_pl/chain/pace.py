@@ -1,4 +1,4 @@
-"""The clock and the sleep that the RPC client uses. Tests replace both."""
+"""The clock and the sleep function that the RPC client uses. Tests replace both."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Protocol
 
 
 class Pace(Protocol):
-    """A monotonic clock, a sleep that this clock measures, and jitter for back-off."""
+    """A monotonic clock in seconds, a sleep function, and random waits for back-off."""
 
     def monotonic(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...
 
     def jitter(self, seconds: float) -> float:
-        """Return a random duration of at most ``seconds``, so that many clients do not retry at the same time."""
+        """Return a random wait of at most ``seconds``, so that many clients do not retry at the same time."""
         ...
 
 
 class RealPace:
-    """The clock and the sleep of this machine."""
+    """The system clock, and a sleep function that really sleeps."""
 
     def monotonic(self) -> float:
         return time.monotonic()

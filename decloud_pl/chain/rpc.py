@@ -49,7 +49,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """The result of a simulated transaction; ``error`` is None if it would succeed."""
+    """The result of a simulated transaction; ``error`` is None if the transaction would succeed."""
 
     error: TransactionErrorType | None
     logs: tuple[str, ...]
@@ -58,7 +58,7 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class SignatureStatus:
-    """The status of a transaction; ``error`` is None if it succeeded."""
+    """The status of a transaction; ``error`` is None if the transaction succeeded."""
 
     slot: int
     confirmed: bool
@@ -67,7 +67,7 @@ class SignatureStatus:
 
 @dataclass(frozen=True, slots=True)
 class SignatureStatuses:
-    """The statuses at ``slot`` in the order of the request; None for an unknown transaction."""
+    """The statuses of transactions at ``slot``, in the order of the request; None for an unknown transaction."""
 
     slot: int
     values: tuple[SignatureStatus | None, ...]
@@ -92,7 +92,7 @@ class RpcClient:
         timeout: seconds to wait for the next byte of an answer.
         requests_per_second: the limit for each endpoint; 0 for no limit.
         genesis: the genesis hash that the network must have; empty to accept any network.
-        pace: the clock and the sleep; None for the clock of this machine.
+        pace: the clock and the sleep function; None uses the system clock.
 
     Raises:
         ConfigError: a URL is not an http or https URL, or a proxy or certificates are wrong; see `route_to`.
@@ -125,7 +125,7 @@ class RpcClient:
         self._endpoints.need(slot)
 
     async def check_same_network(self) -> str:
-        """Return the genesis hash of the network, and check that all reachable endpoints belong to it.
+        """Return the genesis hash of the network, and check that all reachable endpoints belong to this network.
 
         Raises:
             ConfigError: the endpoints belong to different networks, or not to the configured network.
@@ -197,7 +197,10 @@ class RpcClient:
         ).value
 
     async def priority_fees(self, addresses: Sequence[Pubkey]) -> list[int]:
-        """Return the fees of recent transactions that wrote to these accounts, in micro-lamports per compute unit."""
+        """Return the priority fee in each recent block for a transaction that writes to these accounts.
+
+        The unit is micro-lamports per compute unit.
+        """
         answer = await self._call(
             "getRecentPrioritizationFees",
             lambda client: client.get_recent_prioritization_fees(list(addresses)),
@@ -278,7 +281,7 @@ class RpcClient:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The refusals of all endpoints: one for each method that an endpoint refused when last asked."""
+        """The methods that each endpoint refused when it was last asked for them."""
         return self._endpoints.refused
 
     @property
@@ -286,7 +289,7 @@ class RpcClient:
         return self._endpoints.host
 
     def _parsed(self, kind: type[K], part: Any, key: str) -> K:
-        """Parse the value of ``key`` in ``part``'s JSON, because the solders property panics on a malformed value."""
+        """Parse the value of ``key`` in the JSON of ``part``: the solders property panics if the value is malformed."""
         try:
             return kind.from_string(json.loads(part.to_json())[key])
         except (ParseHashError, ValueError) as error:

@@ -91,7 +91,7 @@ class Asked:
 
 
 class PreflightFailure(RpcRejected):
-    """The transaction failed in the endpoint's simulation. `Sender` converts this into the program's error."""
+    """The transaction failed in the endpoint's simulation. `Sender` converts this to the error of the program."""
 
     def __init__(self, error: TransactionErrorType | None, logs: tuple[str, ...], message: str) -> None:
         super().__init__(f"The transaction would fail: {message.rstrip('.')}.", code=-32002, logs=logs)
@@ -99,7 +99,7 @@ class PreflightFailure(RpcRejected):
 
 
 def from_error_object(asked: Asked, reason: Any) -> RpcRejected | RpcUnavailable:  # solders has no base class for these
-    """Return the typed error for a JSON-RPC error object from solders, or for a bare error code."""
+    """Return the exception for a JSON-RPC error object from solders, or for an error code alone."""
     from solders.rpc.errors import SendTransactionPreflightFailureMessage
 
     message = asked.quoted(str(getattr(reason, "message", "")))
@@ -121,7 +121,7 @@ def from_error_object(asked: Asked, reason: Any) -> RpcRejected | RpcUnavailable
 
 
 def from_transport(asked: Asked, cause: BaseException | None) -> RpcRejected | RpcUnavailable:
-    """Return the typed error for a failed connection or an HTTP error status."""
+    """Return the exception for a failed connection or an HTTP error status."""
     response = getattr(cause, "response", None)
     status = getattr(response, "status_code", None)
     if response is None or status is None:
@@ -149,7 +149,7 @@ def _phrase(status: int) -> str:
 
 
 def _reason(body: str) -> str:
-    """Return the reason from the body of a refusal: the message in a JSON object, or plain text; empty for HTML."""
+    """Return why the endpoint refused: the message in a JSON body, or a plain-text body. Empty for HTML."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):  # RecursionError if the JSON has thousands of nested brackets
@@ -163,7 +163,8 @@ def _reason(body: str) -> str:
 def silent(host: str) -> RpcUnavailable:
     """Return the error for an endpoint that is unreachable or does not answer."""
     return RpcUnavailable(
-        f"The RPC endpoint {host} does not answer.", fix="Check the connection and that the network is running."
+        f"The RPC endpoint {host} does not answer.",
+        fix="Check the connection. For a local network, check that it is running.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Run the chosen ``task`` with composed settings: the daemon, one round or an experiment."""
+"""Run what the setting ``task`` selects: the daemon, one round or an experiment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_task(settings: Settings, preset: str) -> int:
 
 
 def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> int:
-    """Run the daemon, for ``decloud-trainer start`` and for Hydra, and return the exit code.
+    """Run the daemon for all rounds or for ``settings.round``, and return the exit code.
 
     Args:
         settings: the checked settings.

@@ -1,9 +1,11 @@
 """Compose the settings in force: built-in < preset < experiment < config.json < environment < command line.
 
 Hydra composes the settings. config.json and the environment together are the last entry of Hydra's defaults list.
-Before Hydra composes, each layer replaces short names by their places in the tree. Thus Hydra's precedence also applies
-if two layers use different names of one value. In the composed tree, a short name is ``${alias:PLACE}`` and shows the
-value at that place.
+
+A short name such as ``epochs`` stands for a full key, here ``trainer.max_epochs``. Before Hydra composes, each layer
+replaces short names with full keys. So Hydra's precedence also applies if one layer uses the short name of a setting
+and another layer uses the full key. In the composed tree, the value of a short name is ``${alias:KEY}``, which resolves
+to the value of the full key.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Composed:
-    """The validated settings that Hydra composed from `Sources`, and the choice of each group."""
+    """The validated settings that Hydra composed from `Sources`, and the option chosen in each config group."""
 
     settings: Settings
     choices: Mapping[str, str]
@@ -39,7 +41,7 @@ class Composed:
 
 
 def load(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings in force, with overrides as on a command line.
+    """Return the settings in force. ``overrides`` are written as on the command line, such as ``epochs=3``.
 
     Raises:
         ConfigError: a file, a variable or an override is invalid.
@@ -57,7 +59,7 @@ def compose(overrides: Sequence[str] = ()) -> Settings:
 
 
 def composed(given: Sources) -> Composed:
-    """Compose the settings from their sources, and check them. Raise `ConfigError` as `load` does."""
+    """Compose the settings from their sources, and validate them. Raise `ConfigError` as `load` does."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
@@ -92,7 +94,7 @@ def composed(given: Sources) -> Composed:
 
 
 def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:
-    """Register the layers below the command line with Hydra, and return the overrides to compose with."""
+    """Register the schema, config.json and the environment with Hydra, and return the overrides to compose with."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
@@ -106,7 +108,7 @@ def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:
 
 @cache
 def _schema(providers: Registry) -> DictConfig:
-    """Return the types of the tree, including the storage providers' settings."""
+    """Return the typed schema of the settings, including the settings of the storage providers."""
     from omegaconf import OmegaConf
 
     schema = OmegaConf.structured(Tree)
@@ -115,7 +117,7 @@ def _schema(providers: Registry) -> DictConfig:
 
 
 def _user_node(given: Sources) -> DictConfig:
-    """Return config.json and the environment as an entry of Hydra's defaults list."""
+    """Return a config node for Hydra's defaults list with the values of config.json and the environment."""
     from omegaconf import OmegaConf
 
     outside = (*secret_names(given.home), PACKAGES)
@@ -150,7 +152,7 @@ def _tree(given: Sources) -> DictConfig:
 
 
 def _alias(place: str, *, _root_: DictConfig) -> Any:
-    """Return the value at the place of a short name, or None if the short name cannot express that value."""
+    """Return the value of the full key ``place``, or None if the key's short name cannot express that value."""
     from omegaconf import OmegaConf
 
     value = OmegaConf.select(_root_, place)
@@ -160,7 +162,11 @@ def _alias(place: str, *, _root_: DictConfig) -> Any:
 
 
 def _move_old_keys(tree: DictConfig, stronger: Collection[str]) -> None:
-    """Move old keys in the user's ``trainer`` file to their new places, unless a stronger layer sets the new places."""
+    """Move the values of old keys such as ``trainer.compile`` to the new keys such as ``fit.compile``.
+
+    The old keys come from the user's file for the group ``trainer``. An old value is dropped if ``stronger``, the keys
+    that layers of higher precedence set, contains the new key.
+    """
     from omegaconf import OmegaConf
 
     for name, place in OLD.items():

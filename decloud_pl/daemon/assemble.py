@@ -64,7 +64,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
 
     Args:
         settings: validated settings.
-        deposit: the rent-exempt lamports of a submission account; None uses the estimate of the program's revision.
+        deposit: the rent-exempt lamports of a submission account; None uses the estimate in the dialect.
         stop_after: the daemon stops after this number of rounds has ended; None for no limit.
 
     Raises:
@@ -129,10 +129,11 @@ async def assemble(
     Args:
         settings: validated settings.
         wallet: signs the transactions.
-        reporter: receives every event. The activity file, the reports, the notifications and the metrics get it, too.
+        reporter: receives every event. The activity file, the reports, the notifications and the metrics receive the
+            events, too.
         stop_after: the daemon stops after this number of rounds has ended; None for no limit.
-        preset: the name of the preset, which the views show.
-        wait_for_endpoint: whether to wait for an unreachable endpoint until the task is cancelled or the daemon is
+        preset: the name of the preset, for display.
+        wait_for_endpoint: whether to retry while no endpoint answers, until the task is cancelled or the daemon is
             stopped.
         trained_elsewhere: whether the rounds are trained outside the daemon. If so, a round is joined without an
             inspection of its base model, and even if its data set is unknown or missing.
@@ -263,7 +264,7 @@ async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterat
 
 
 class Explanation(NamedTuple):
-    """The daemon's checks of a round, the assumed convention, and the audit. ``audit`` is None without an audit."""
+    """The daemon's checks of a round, the convention that the daemon assumes, and the audit if there is one."""
 
     checks: tuple[Check, ...]
     choice: Choice
@@ -273,7 +274,7 @@ class Explanation(NamedTuple):
 async def explain_round(
     settings: Settings, address: Pubkey | None, round_id: int, *, why_none: str = ""
 ) -> Explanation:
-    """Return the daemon's checks of a round, the convention that it assumes for the validator, and the audit.
+    """Check a round as the daemon does. Return the results, the convention assumed for the validator, and the audit.
 
     This works while the daemon runs, too.
 
@@ -281,7 +282,7 @@ async def explain_round(
         settings: the daemon's settings.
         address: the wallet's address; None if there is no wallet.
         round_id: the round.
-        why_none: why ``address`` is None, for the details of the check ``balance``.
+        why_none: why there is no wallet. The details of the check ``balance`` show this reason.
 
     Raises:
         ChainError: no endpoint answers.
@@ -320,7 +321,7 @@ async def explain_round(
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lambda _: None) -> bool:
-    """Run a daemon. SIGINT, SIGTERM and SIGHUP stop it cleanly, see `stop_event`.
+    """Run a daemon. SIGINT, SIGTERM and SIGHUP stop the daemon cleanly; see `stop_event`.
 
     Args:
         daemon: an assembled daemon.
@@ -340,7 +341,7 @@ async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lam
 
 
 async def run_until_cancelled(daemon: Daemon) -> bool:
-    """Run a daemon, in any thread. Cancelling this coroutine stops the daemon cleanly, as a signal would.
+    """Run a daemon without signal handlers, in any thread. Cancelling this coroutine stops the daemon cleanly.
 
     Returns:
         Always False: no signal stopped the daemon.

@@ -1,4 +1,4 @@
-"""Describe what a stop of the daemon does to open rounds, and which rounds are still open after it."""
+"""Describe what a stop of the daemon does to open rounds, and which rounds are still open after the stop."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def said_at_once(training: Collection[int], finishing: Collection[int], seconds:
 
     Args:
         training: the rounds that are being trained.
-        finishing: the rounds in a step that the daemon finishes first.
-        seconds: the most seconds that finishing may take.
+        finishing: the rounds whose current step the daemon finishes before it stops.
+        seconds: the most seconds that these steps may take.
     """
     parts = ["Stopping."]
     if training:

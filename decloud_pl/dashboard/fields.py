@@ -13,7 +13,7 @@ LONGEST_TEXT = 100
 
 
 def choice(label: str, names: Sequence[str], value: str, changed: Callable[[], object]) -> ui.select:
-    """Return a field to select one of ``names`` or all of them."""
+    """Return a field in which the user selects one of ``names``, or all."""
     options = {"": "all", **{name: name for name in names}}
     made = ui.select(options, label=label, value=value if value in options else "", on_change=changed)
     return made.props("dense outlined options-dense")
@@ -35,7 +35,7 @@ def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorti
 
 
 def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
-    """Return the query parameters for a sort order and a page number. Default values are empty text."""
+    """Return the query parameters for a sort order and a page number. A parameter is empty if it has its default."""
     return {
         "sort": sorting.order if sorting.order != usual else "",
         "order": "" if sorting.descending else "up",
@@ -44,7 +44,7 @@ def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
 
 
 def integer(text: str | None) -> int | None:
-    """Return the whole number in a form field; None if the text is not a whole number, or has over 18 digits."""
+    """Parse a whole number of at most 18 digits, without a sign. Return None for any other text."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 

@@ -15,9 +15,9 @@ _SAMPLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Shares in percent, sizes in bytes. ``daemon_memory`` includes the daemon's child processes.
+    """The load of this machine, with shares in percent and sizes in bytes.
 
-    Without a daemon, ``daemon_memory`` is None.
+    ``daemon_memory`` includes the daemon's child processes. It is None if no daemon runs.
     """
 
     cpu_percent: float
@@ -31,10 +31,10 @@ class Load:
 
 
 class LoadSampler:
-    """Measures the load at most once per second. The CPU's share is the average since the previous measurement.
+    """Measures the load at most once per second. The CPU load is the average since the previous measurement.
 
     Args:
-        home: the folder whose disk is measured.
+        home: a folder on the disk to measure.
         monotonic: returns monotonic seconds.
     """
 
@@ -48,7 +48,7 @@ class LoadSampler:
         self._times = psutil.cpu_times()
 
     def sample(self, pid: int | None) -> Load:
-        """Return the load, which was measured at most a second ago. ``pid`` is the daemon's process, if it runs."""
+        """Return the load, at most one second old. ``pid`` is the daemon's process id; None if no daemon runs."""
         with self._lock:
             now = self._monotonic()
             if self._last is None or now - self._at >= _SAMPLE_SECONDS:
@@ -59,7 +59,7 @@ class LoadSampler:
 
 
 def busy_percent(before: Sequence[float], after: Sequence[float]) -> float:
-    """Return the percentage of CPU time that was not idle between two readings."""
+    """Return the percentage of CPU time that was not idle between two results of `psutil.cpu_times`."""
     spent = dict(zip(after._fields, (b - a for a, b in zip(before, after, strict=True)), strict=True))  # type: ignore[attr-defined]
     # The time of a guest is already part of the user time.
     whole = sum(seconds for name, seconds in spent.items() if not name.startswith("guest"))

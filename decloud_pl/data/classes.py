@@ -1,4 +1,4 @@
-"""Compare the classes in a user's files with those that their data set declares."""
+"""Compare the classes in a user's files with the classes that the data set declares."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _MOST_IN_A_SENTENCE = 10
 
 
 def check_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[int], num_classes: int | None) -> None:
-    """Compare the classes found with the declared number.
+    """Check that the classes found in a user's files fit the declared number of classes.
 
     Args:
         name: the data set's name.
-        path: the path of its files.
-        classes: the label of each class name; empty if the labels are numbers.
+        path: the path of the user's files.
+        classes: maps class names to labels; empty if the files contain only numeric labels.
         labels: the labels found.
-        num_classes: required number of classes; None for any number.
+        num_classes: the declared number of classes; None accepts any number.
 
     Raises:
         DatasetError: there is only one class, a label is too high, or the classes have names and there are not exactly
-            ``num_classes`` of them. If a name were missing, the names after it would get wrong labels.
+            ``num_classes`` of them. If a class were missing, the names after it would get wrong labels.
     """
     if len(labels) == 1:
         only = next(iter(classes), str(min(labels)))

@@ -1,4 +1,4 @@
-"""Write and read ``update.json``, which describes a worker's update. It exists only if the update is on disk."""
+"""Write and read ``update.json``, which describes a worker's update. This file is written after the update."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def read_update(path: Path) -> Update | None:
 
 
 def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Save an update from another machine. Write the description only if the update matches the CID in the description.
+    """Save an update from another machine. Save its description only if the CID in the description is right.
 
     Args:
         folder: the round's folder.
-        files: the description and the update, as file contents by file name.
+        files: maps the file names of the description and of the update to the contents of these two files.
 
     Raises:
         TrainingError: the description is damaged, or the update does not match its CID.

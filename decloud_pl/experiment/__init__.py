@@ -1,1 +1,1 @@
-"""Trainings without a chain: a single experiment or a sweep, with the score that a validator would compute."""
+"""Run trainings without a chain, one or a sweep of many, and score each update as a validator would."""

@@ -21,14 +21,14 @@ from decloud_pl.domain import format_sol
 
 
 class News:
-    """Describes events with calls of ``say``. Queries ``chain`` for details that an event does not contain."""
+    """Passes descriptions of events to ``say``. Queries ``chain`` for details that an event does not contain."""
 
     def __init__(self, chain: ChainClient, say: Callable[[str], None]) -> None:
         self._chain = chain
         self._say = say
 
     async def tell(self, event: Event) -> None:
-        """Call ``say`` with a line about an event; ignore kinds of events that have no line.
+        """Pass a line about an event to ``say``. Some kinds of events are ignored.
 
         Raises:
             ChainError: the chain cannot be queried.

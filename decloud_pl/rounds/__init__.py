@@ -1,1 +1,1 @@
-"""The life of a round: discover it, decide about it, and do the next step."""
+"""Find rounds, decide which to join, and take each joined round through its steps."""

@@ -1,7 +1,7 @@
-"""Find the rounds that need attention: by the chain's events, by polling, and by a full comparison.
+"""Find the rounds that the daemon must handle: from events, by polling, and by comparing the chain with the journal.
 
-Events and polls only name rounds. The daemon decides about a round from the current state of the chain. So lost,
-repeated or late events do no harm.
+Events and polls give only the numbers of rounds. The daemon then decides about each round by its current state on
+chain. So lost, repeated or late events do no harm.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _RIVAL_FIX = "Stop it, or use a separate wallet on each machine."
 class Discovery:
     """Keeps a list of the open rounds that this wallet has not joined.
 
-    `reconcile`, `catch_up` and `on_event` return the numbers of the rounds that need attention.
+    `reconcile`, `catch_up` and `on_event` return the numbers of the rounds that the daemon must handle now.
 
     Args:
         steps: access to the chain, the journal and the reporter.
-        joining: decides about rounds.
+        joining: decides which rounds to join.
         sightings: stores how rounds end.
         on_abort: called with the number of an aborted round, before `on_event` returns that number.
     """
@@ -56,7 +56,7 @@ class Discovery:
         """Rounds whose data set was missing at the last decision."""
 
     async def reconcile(self) -> list[int]:
-        """Compare all open rounds and this wallet's submission accounts with the journal.
+        """Read all open rounds and this wallet's submission accounts, and compare them with the journal.
 
         The daemon calls it at the start and every hour.
         """
@@ -84,9 +84,9 @@ class Discovery:
         return [*self._unfinished(), *await self._fitting()]
 
     def on_event(self, event: Event) -> list[int]:
-        """Return the round of an event in a list, or an empty list if the event cannot concern this wallet.
+        """Return a list with the round number of an event, or an empty list if the event cannot concern this wallet.
 
-        The time that this takes does not depend on the number of rounds.
+        The running time does not depend on the number of rounds.
         """
         self._sightings.on_event(event)
         if isinstance(event, RoundAborted):
@@ -98,7 +98,7 @@ class Discovery:
         return [] if record is None or record.state.is_final else [event.round_id]
 
     def skip(self, round_: Round, decision: Decision) -> None:
-        """Store why a round does not fit, and report each reason once."""
+        """Remember why a round is not joined, and report each reason once."""
         is_reported = not decision.passing or self._lasts(round_.id)
         if is_reported and self._skipped.get(round_.id) != decision.reason:
             self._steps.reporter.report(Skipped(round_.id, decision.reason))
@@ -118,7 +118,7 @@ class Discovery:
         self.unready.discard(round_id)
 
     def _lasts(self, round_id: int) -> bool:
-        """Return whether a temporary reason has lasted longer than the policy's patience."""
+        """Return whether a temporary reason against joining a round has lasted for the policy's ``patience``."""
         now, policy = self._steps.monotonic(), self._joining.policy
         # A user who waits for one round wants to see the reason at once.
         patience = policy.patience if policy.only_round is None else 0.0
@@ -128,7 +128,7 @@ class Discovery:
         return [record.round_id for record in self._steps.journal.unfinished()]
 
     async def _fitting(self) -> list[int]:
-        """Return the open rounds that this wallet should join, judged by their last known state. `skip` the others."""
+        """Return the open rounds that this wallet should join, as they were last seen. Call `skip` for the others."""
         if not self._open:
             return []
         now, balance = await self._steps.chain.now_and_balance(self._steps.wallet.address)
@@ -142,7 +142,7 @@ class Discovery:
         return fitting
 
     async def _recognise(self, submissions: list[Submission]) -> None:
-        """Add rounds joined outside this daemon to the journal. Reopen ended rounds with an unclaimed reward."""
+        """Add rounds that were joined outside this daemon to the journal. Reopen rounds with an unclaimed reward."""
         steps = self._steps
         rounds = await steps.chain.rounds_by_id([entry.round_id for entry in submissions])
         for entry in submissions:
@@ -175,7 +175,7 @@ class Discovery:
 
 
 def _is_news(submission: Submission, state: State | None) -> bool:
-    """Return whether a submission, or its unclaimed reward, may be missing from the journal."""
+    """Return whether the journal may lack this submission or its unclaimed reward."""
     if submission.reward_claimed:
         return False
     return state is None or (state.is_final and submission.contribution_bps > 0)

@@ -1,4 +1,4 @@
-"""Drive one round: look at the chain, decide, do the next step, and repeat until no step is possible now."""
+"""Drive one round: read it from the chain, decide, do the next step, and repeat until no step is possible now."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _FAUCET_LAMPORTS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The round needs another turn after this many seconds, even if the chain does not change."""
+    """A request to drive the round again after ``seconds``, even if the chain does not change."""
 
     seconds: float
 
@@ -81,7 +81,7 @@ class Driver:
         sightings: stores how rounds end.
         ended: the journal's rows of the rounds that ended in this run, in order.
         finishing: rounds in a step that must complete before the daemon stops.
-        stopping: set to True when the daemon stops. Then only late submissions (see `ready`) start.
+        stopping: set to True when the daemon stops. Then only rounds in `ready` are driven, to submit their updates.
     """
 
     def __init__(self, steps: Steps, policy: Policy, *, now: Callable[[], float] = time.time) -> None:
@@ -141,7 +141,7 @@ class Driver:
     async def drive(self, round_id: int) -> Again | None:
         """Take all steps of a round that are possible now.
 
-        A failed step is scheduled for a retry or ends the round.
+        If a step fails, schedule a retry or end the round.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -192,15 +192,15 @@ class Driver:
             return self.failed(round_id, DecloudError(f"Internal error ({type(error).__name__}).", fix=fix))
 
     async def _follow_upgrade(self) -> None:
-        """Detect the program's revision again, because it may have changed or is undecided. Ignore a failure."""
+        """Detect the program's revision again, because it may have changed or is not certain. Ignore a failure."""
         if self._steps.revisions is not None:
             with contextlib.suppress(ChainError):
                 await self._steps.revisions.look()
 
     async def _choose(self, round_id: int) -> RoundRecord | None:
-        """Decide whether to join a new round; return its first row, or None if it does not fit.
+        """Decide whether to join a new round. Return its new row in the journal, or None if the round is not joined.
 
-        The base model is inspected first. Decisions about other rounds do not wait for the inspection.
+        The base model is inspected first. Meanwhile, other rounds can be decided.
         """
         while True:
             chosen = await self._choose_now(round_id)
@@ -272,7 +272,9 @@ class Driver:
         return [round_id for round_id in ready if only in (None, round_id)]
 
     def lost_contact(self) -> None:
-        """Make all late submissions due at the next look at their rounds, because no endpoint answered.
+        """Mark each round in `ready`, so that its update is submitted when the round is driven next.
+
+        No endpoint answered, and the endpoints may fail at the deadline, too.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -307,7 +309,7 @@ class Driver:
             self.finishing.discard(record.round_id)
 
     async def _train(self, record: RoundRecord, round_: Round, *, seconds_left: int) -> RoundRecord:
-        """Train until the update is finished or the round is aborted; return the row."""
+        """Train until the update is finished or the round is aborted; return the round's row in the journal."""
         try:
             async with asyncio.timeout(None) as training:
                 self._trainings[record.round_id] = training
@@ -336,7 +338,7 @@ class Driver:
             self._end(record)
 
     def _leave(self, step: str, record: RoundRecord, view: View) -> None:
-        """Report, once per run, that a step is left to the user. If it is the claim, end the round in a bounded run."""
+        """Report, once per run, that a step is left to the user. If it is the claim, a bounded run ends the round."""
         round_, place = view.round, view.submission
         if (record.round_id, step) in self._left or round_ is None or place is None:
             return
@@ -358,7 +360,7 @@ class Driver:
         why = self._joining.objection(view.round)
         if why and not view.submission.submitted:
             then = "This wallet has already joined, and a join cannot be undone, so the daemon completes the round."
-            self._steps.reporter.report(Noted(round_id, f"By your rules this round would not be joined: {why}. {then}"))
+            self._steps.reporter.report(Noted(round_id, f"Your rules exclude this round: {why}. {then}"))
 
     def _reconsider(self, record: RoundRecord) -> None:
         """Drop a withheld update if the validator's convention or the settings have changed.
@@ -409,7 +411,7 @@ class Driver:
         return Again(wait)
 
     def _left_to_retry(self, record: RoundRecord) -> float:
-        """Return the longest wait for a busy server, in seconds, after which a retry still meets the deadline."""
+        """Return how many seconds a retry may wait for a busy server and still meet the deadline."""
         deadline = self._deadlines.get(record.round_id)
         if deadline is None:
             return LONGEST_RETRY_AFTER
@@ -424,7 +426,7 @@ class Driver:
 
 
 def next_deadline(round_: Round) -> int | None:
-    """Return the next deadline for trainers in Unix seconds of the chain's clock; None if the status has none."""
+    """Return the next deadline for trainers, in Unix seconds of the chain's clock; None if no deadline applies now."""
     if round_.status is RoundStatus.WAITING_TRAINERS:
         return round_.join_deadline
     return round_.submit_deadline if round_.status is RoundStatus.TRAINING else None

@@ -19,9 +19,9 @@ from decloud_pl.rounds.policy import DAY_SECONDS
 
 
 def is_of_layout(error: BaseException) -> bool:
-    """Return whether an error shows that the program refused the form of an instruction.
+    """Return whether the program refused an instruction as unknown, or because of its list of accounts.
 
-    In this case, the network may run another revision than the assumed one.
+    If so, the network may run another revision of the program than the daemon assumes.
     """
     return isinstance(error, ProgramError) and error.code in LAYOUT_ERRORS
 
@@ -57,20 +57,20 @@ class Revisions:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the running revision is known."""
+        """Whether it is certain which revision the network runs."""
         return self._dialect.revision.is_decided
 
     @property
     def is_supported(self) -> bool:
-        """Whether the daemon supports the running revision."""
+        """Whether the daemon supports the revision that the network runs."""
         return self._dialect.revision.is_supported
 
     def candidates(self) -> list[Dialect]:
-        """Return every dialect, the most likely one first."""
+        """Return every dialect, the most likely dialect first."""
         return self._dialect.candidates()
 
     async def begin(self) -> None:
-        """Use the revision from the journal. If that is missing, undecided or a day old, detect the revision on chain.
+        """Use the revision from the journal. If it is missing, not certain or a day old, detect the revision on chain.
 
         Raises:
             ChainError: no endpoint answers.

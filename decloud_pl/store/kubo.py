@@ -34,15 +34,16 @@ _LONGEST_WORDS = 200
 class KuboStore:
     """A store on an IPFS node.
 
-    Every request has a time limit. This class does not verify the CIDs that the node returns; its callers do.
+    Every request has a time limit. This class does not verify the CIDs that the node returns. The callers verify them.
 
     Args:
         address: the multiaddr of the node's RPC: ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
-        timeout: seconds the node may be silent.
+        timeout: the most seconds to wait for a connection or for the next byte of an answer.
         retry: how to retry after temporary failures.
 
     Raises:
-        ConfigError: ``address`` is not the multiaddr of a node, or `route_to` raises it.
+        ConfigError: ``address`` is not the multiaddr of a node, or the proxy or the certificates are wrong; see
+            `route_to`.
     """
 
     name = "kubo"
@@ -57,10 +58,10 @@ class KuboStore:
         check_route(self._open())
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
-        """Add and pin a file. The upload is streamed.
+        """Add a file to the node and pin it. The file is read and sent in pieces.
 
         Raises:
-            StoreUnavailable: the node is down, is too slow, or reports an internal error.
+            StoreUnavailable: the node is down, does not answer in time, or reports an internal error.
             StoreRejected: the node is full, refuses the request, or has a version that this program does not support.
             StoreError: the file cannot be read.
         """
@@ -96,7 +97,7 @@ class KuboStore:
         return self._retry.call(ask)
 
     def check(self) -> str:
-        """Check that the node answers and that its version is supported.
+        """Check that the node answers and that its version is supported; return a sentence with the version.
 
         Raises:
             StoreUnavailable: the node does not answer, or the answer does not come from Kubo.
@@ -149,7 +150,7 @@ class KuboStore:
             ) from error
         except ipfs.ConnectionError as error:
             raise StoreUnavailable(
-                f"{where} cannot be reached.", fix="Start it (ipfs daemon) or correct storage.kubo_address."
+                f"{where} cannot be reached.", fix="Start it with `ipfs daemon`, or correct storage.kubo_address."
             ) from error
         except UnusableAnswer as error:
             raise _no_node(where) from error
@@ -171,7 +172,9 @@ class KuboStore:
         if "not pinned" in words:
             return _NotPinned(f"{where} has not pinned the file.")
         if _FULL.search(words):
-            return StoreRejected(f"{where} is full ({words}).", fix="Free disk space there, for example: ipfs repo gc.")
+            return StoreRejected(
+                f"{where} is full ({words}).", fix="Free disk space there, for example with `ipfs repo gc`."
+            )
         response: requests.Response | None = getattr(error.__cause__, "response", None)
         if response is None:
             return StoreUnavailable(f"{where} reports an error ({words}).", fix="Check the node's log.")
@@ -196,9 +199,9 @@ def _no_node(where: str) -> StoreUnavailable:
 def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRejected:
     """Return the error for HTTP 401 or 403.
 
-    Kubo returns 403 if ``API.Authorizations`` requires a token, or if it does not allow the ``Origin`` header. See
-    ``withAuthSecrets`` in Kubo's ``core/corehttp/commands.go`` and ``allowOrigin`` in ``http/handler.go`` of
-    go-ipfs-cmds.
+    Kubo returns 403 if ``API.Authorizations`` requires a token, or if it does not allow the ``Origin`` header of the
+    request. See ``withAuthSecrets`` in Kubo's ``core/corehttp/commands.go`` and ``allowOrigin`` in
+    ``http/handler.go`` of go-ipfs-cmds.
     """
     status = response.status_code
     said = f", {words}" if words else ""
@@ -211,7 +214,7 @@ def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRej
     return StoreRejected(
         f"{where} denies access (HTTP 403{said}). Kubo does so if API.Authorizations requires a token, or if the"
         " request has an Origin header of another web page. This program sends neither a token nor an Origin header.",
-        fix="Remove API.Authorizations on the node or allow this machine in it. Check which headers a proxy adds.",
+        fix="Remove API.Authorizations from the node's configuration. Check which headers a proxy adds.",
         status=status,
     )
 

@@ -22,7 +22,7 @@ class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
     """
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
-        """Send a request as `WholeSession.request` does."""
+        """Send a request like `WholeSession.request`. Through a proxy, use any address family."""
         # The library adds the address family to the URL scheme, so a proxy would get an invalid URL.
         family = options.pop("family", self.family)
         if family != socket.AF_UNIX and route_to(url).proxy:
@@ -31,10 +31,10 @@ class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
 
 
 def check_route(client: Any) -> None:
-    """Check the environment's proxy and certificates for the address that an `ipfshttpclient` client connects to.
+    """Check the proxy and the certificates that the environment sets for the address of an `ipfshttpclient` client.
 
     Raises:
-        ConfigError: as `route_to`.
+        ConfigError: the proxy or the certificates are wrong; see `route_to`.
     """
     http = client._client  # noqa: SLF001 - as below
     if http._session_props["family"] != socket.AF_UNIX:  # noqa: SLF001
@@ -42,10 +42,10 @@ def check_route(client: Any) -> None:
 
 
 def bounded_session(client: Any) -> KuboSession:
-    """Create a `KuboSession`, make an `ipfshttpclient` client use it, and return it, to be used as a context manager.
+    """Create a `KuboSession` for an `ipfshttpclient` client and return the session, which is a context manager.
 
     Args:
-        client: a client that has no session yet.
+        client: a client without a session. It sends its requests through the new session.
     """
     http, session = client._client, KuboSession(LONGEST_EXCHANGE)  # noqa: SLF001 - the library has no public way
     for name, value in http._session_props.items():  # noqa: SLF001

@@ -2,7 +2,7 @@
 
 Each round uses one of the network's 99 data sets. mappings.NAME=OTHER trains the rounds of the data set NAME on OTHER.
 paths.NAME=FOLDER sets the path of your own files: torchvision's layout, class folders of images, .npz or .npy arrays,
-or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars gives the columns). Labels start at 0; use
+or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns). Labels start at 0; use
 PATH?first_label=1 for class folders, arrays and tables whose labels start at 1. If the names of class folders are
 not numbers, the folders are numbered in alphabetical order, and the list shows each label. Image files are read as
 torchvision reads them: EXIF orientation is ignored and transparency is dropped. Gray images of 16 bits are scaled to 8

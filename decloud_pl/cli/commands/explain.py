@@ -1,6 +1,6 @@
 """Show whether the daemon would join a round and why, and the result of the round's audit, if there is one.
 
-Needs no wallet, but without a wallet the test of the balance fails.
+Needs no wallet, but the balance test fails without a wallet.
 
 Examples:
   decloud-trainer explain 42

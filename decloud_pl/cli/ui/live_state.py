@@ -31,7 +31,7 @@ _SIGNATURE = re.compile(r" Signature \w+\.")
 
 @dataclass(frozen=True, slots=True)
 class ActiveRound:
-    """A row for an unfinished round. ``deadline`` is in Unix seconds of this machine's clock."""
+    """A row of the view, for an unfinished round. ``deadline`` is in Unix seconds of this machine's clock."""
 
     record: RoundRecord
     deadline: float | None = None
@@ -47,8 +47,8 @@ class LiveState:
     """The content of the live view.
 
     Attributes:
-        facts: the daemon's settings in words, by name: network, program, preset, filters, rounds, automatic,
-            convention, device and precision.
+        facts: maps the names network, program, preset, filters, rounds, automatic, convention, device and precision to
+            the daemon's settings in words.
         events: (Unix time, style, text) of the last events, the oldest first.
         stopping: the message about a requested stop; empty if no stop was requested.
     """

@@ -41,7 +41,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexi
     Args:
         headings: the column headings; ``>`` at the beginning aligns a column to the right.
         rows: the cells.
-        flexible: the index of the column whose cells are wrapped if the table is too wide.
+        flexible: the index of the column to wrap if the table is too wide.
     """
     rows = [[legible(cell) for cell in row] for row in rows]
     titles = [heading.removeprefix(">") for heading in headings]
@@ -79,7 +79,7 @@ def _lines(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], f
 
 
 def _wrapped(text: str, size: int) -> list[str]:
-    """Split a text into lines, if possible at a space or after a comma. Joining the lines restores a wrapped URL."""
+    """Split a text into lines, at spaces and after commas where possible. No characters are added."""
     lines = []
     while len(text) > size:
         cut = max(text.rfind(" ", 0, size + 1), text.rfind(",", 0, size) + 1)

@@ -1,4 +1,4 @@
-"""Real handwritten digits that scikit-learn contains. This data set is always available."""
+"""The handwritten digits that scikit-learn contains. This data set is always available without a download."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Digits(CatalogSource):
 
 
 def _rows() -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return an array with a row for each image: 64 pixels from 0 to 16, then the label."""
+    """Return an array with one row per image: 64 pixel values from 0 to 16, and then the label."""
     # We avoid importing scikit-learn, which takes longer than most trainings on this data set.
     package = find_spec("sklearn")
     folders = (package and package.submodule_search_locations) or ()

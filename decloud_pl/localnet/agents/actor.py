@@ -1,4 +1,4 @@
-"""The common parts of creator and validator: a wallet, access to the chain, and a loop that runs an agent."""
+"""What the creator and the validator share: a wallet, access to the chain, and a loop that runs an agent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AIRDROP = 1_000_000_000_000
 
 @dataclass(frozen=True)
 class Actor:
-    """A wallet with access to the chain."""
+    """A wallet, and the objects that read the chain and send this wallet's transactions."""
 
     chain: ChainClient
     sender: Sender
@@ -38,7 +38,7 @@ class Actor:
         await self.sender.send([instruction], key=key, landed=landed)
 
     async def keep_funded(self, lamports: int) -> None:
-        """If the wallet holds fewer than ``lamports``, request an airdrop of the missing lamports and a reserve."""
+        """If the wallet holds fewer than ``lamports``, request an airdrop of the missing lamports plus a reserve."""
         rpc, address = self.chain.rpc, self.wallet.address
         missing = lamports - await rpc.balance(address)
         if missing > 0:
@@ -76,9 +76,10 @@ class Agent(Protocol):
 
 
 async def drive(agent: Agent, *, wake: asyncio.Event, interval: float, back_off: float = _BACK_OFF_SECONDS) -> None:
-    """Call an agent's ``step`` whenever ``wake`` is set, and at the latest after ``interval`` seconds, until cancelled.
+    """Call an agent's ``step`` again and again, with pauses of at most ``interval`` seconds, until cancelled.
 
-    An error in a step does not end the loop. After the error, the loop waits for ``back_off`` seconds more.
+    Setting ``wake`` ends a pause early. An error in a step does not end the loop. After an error, the loop first waits
+    for ``back_off`` seconds.
     """
     name, said = type(agent).__name__, ""
     while True:

@@ -1,6 +1,6 @@
 """Run the agents' models in one child process that keeps torch loaded.
 
-The network's own process therefore need not import torch. Requests and answers are JSON lines on the child's standard
+So the process of the local network need not import torch. Requests and answers are JSON lines on the child's standard
 input and output. If the child dies, the next request starts a new one.
 """
 
@@ -23,10 +23,10 @@ _CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents")
 
 
 class Bench:
-    """Creates base models and scores submissions in a child process.
+    """Creates base models and scores submissions, both in one child process.
 
     Args:
-        scoring: how the network's validator shares out a reward.
+        scoring: how the local network's validator shares out a reward.
         gradient_rate: the validator's η for the ``gradient`` convention.
         log: the file for the child's stderr.
         data: the folder of the data sets. None for the default, ``data`` in the trainer's home folder.
@@ -59,17 +59,18 @@ class Bench:
     async def baseline(self, base: Path, *, dataset: str) -> float:
         """Return the top-1 accuracy of a base model on the data set's test split, 0 to 1.
 
-        With ``equal`` scoring, the model is opened but the result is always 0, as with v1.2's published validator.
+        With ``equal`` scoring, the model is opened, but the result is always 0, as in the validator that was published
+        for v1.2.
         """
         measured = float(await self._ask("baseline", base=str(base), dataset=dataset, data=self._data))
         return 0.0 if self._scoring == "equal" else measured
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
-        """Return the share of each submission in basis points, 0 for a refused submission; see `oracle.shares`.
+        """Return each submission's share of the reward in basis points, 0 if it was refused; see `oracle.shares`.
 
         Args:
             base: the base model.
-            submissions: maps a name of each submission to its file, in the order of the round's submissions.
+            submissions: maps a name for each submission to the file, in the order of the round's submissions.
             dataset: the data set to score on.
 
         Raises:

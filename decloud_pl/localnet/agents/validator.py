@@ -1,4 +1,4 @@
-"""The validator: claims rounds, measures the baseline, scores every submission and sets its share of the reward."""
+"""The validator: it claims rounds, measures the baseline, scores every submission and sets each trainer's share."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Validator:
 
     Attributes:
         files: folder for downloads.
-        mappings: maps a data set's name on chain to the name of the data set to score on, where these differ.
+        mappings: maps a data set's name on chain to the name of the data set to score on, if the two differ.
         max_bytes: the largest base model or submission that the validator downloads.
         grace: seconds to wait for more trainers after the first has joined.
-        monotonic: returns the seconds of a clock that never goes back. It times ``grace`` and postponed rounds.
+        monotonic: returns monotonic seconds, to time ``grace`` and postponed rounds.
         data: the folder of the data sets.
     """
 
@@ -190,10 +190,10 @@ class Validator:
         await self.actor.send(instruction, f"contribution:{round_.id}:{submission.trainer}:{share}", landed)
 
     async def _updates(self, round_: Round, submissions: list[Submission]) -> dict[str, Path]:
-        """Fetch the submissions and return their files by trainer address, without those that cannot be fetched.
+        """Fetch the submissions. Return the files by trainer address, without submissions that cannot be fetched.
 
         Raises:
-            StoreUnavailable: the store cannot deliver a submission now, and the round may still be tried again.
+            StoreUnavailable: the store cannot deliver a submission now, and the round has attempts left.
         """
         files: dict[str, Path] = {}
         trouble = self._troubles.get(round_.id)

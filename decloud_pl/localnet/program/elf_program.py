@@ -22,7 +22,7 @@ _DT_REL, _DT_RELSZ, _DT_RELENT = 17, 18, 19
 
 @dataclass(frozen=True, slots=True)
 class SyscallUse:
-    """A call of the syscall ``name`` at byte ``offset`` of the code."""
+    """A call of the syscall ``name``. The call instruction is at byte ``offset`` of the code."""
 
     offset: int
     name: str
@@ -40,7 +40,7 @@ class _Section:
 
 
 def write_program(text: bytes, rodata: bytes, syscalls: Sequence[SyscallUse], *, entry_offset: int) -> bytes:
-    """Return the program file. ``text`` and ``rodata`` must be relocated; their lengths must be multiples of eight."""
+    """Return the program file. ``text`` and ``rodata`` must be relocated, with lengths that are multiples of eight."""
     names = sorted({use.name for use in syscalls})
     symbols, strings = bytes(24), b"\0"
     for name in names:
@@ -107,9 +107,9 @@ def _segment(kind: int, flags: int, offset: int, size: int) -> bytes:
 
 
 def _section_table(sections: Sequence[_Section]) -> tuple[bytes, bytes]:
-    """Return the sections' bytes one after another, and the table of their headers.
+    """Return the concatenated data of the sections, and the table of the section headers.
 
-    Both end with one more section, which holds the section names. The table starts with the null header.
+    Both include a final section with the section names. The table starts with the null header.
     """
     index = {section.name: number for number, section in enumerate(sections, start=1)}
     names = b"\0"

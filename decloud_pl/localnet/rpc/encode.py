@@ -104,7 +104,10 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: object) -
 
 
 def _named(instruction: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    """Replace an instruction's indices by addresses, as ``jsonParsed`` does for a program without a parser."""
+    """Replace the account indices of an instruction with addresses.
+
+    The ``jsonParsed`` encoding has this form for a program without a parser.
+    """
     return {
         "programId": keys[instruction["programIdIndex"]],
         "accounts": [keys[account] for account in instruction["accounts"]],

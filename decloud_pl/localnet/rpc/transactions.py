@@ -180,7 +180,7 @@ def _verified(transaction: VersionedTransaction) -> bool:
 
 
 def _preflight(vm: Vm, transaction: VersionedTransaction) -> None:
-    """Raise error -32002 if the transaction would fail."""
+    """Simulate a transaction, and raise JSON-RPC error -32002 if it fails."""
     error = vm.check(transaction)
     outcome = vm.simulate(transaction) if error is None else Execution(error, [], 0)
     if outcome.error is None:

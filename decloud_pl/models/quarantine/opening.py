@@ -5,8 +5,8 @@ processor time, file size and wall-clock time. It reads the file with ``weights_
 names, shapes, dtypes and finite values, and writes the accepted tensors as safetensors. This process opens only that
 safetensors file.
 
-What this does not cover: a vulnerability in torch's own reader that takes over the child. The child runs as this user.
-It holds no secret, but it could read this user's files.
+This does not protect against a vulnerability in torch's own reader through which a file takes over the child. The child
+has no secrets, but it runs as this user and could read this user's files.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ProcessLimits:
 
 
 def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict[str, Any]:
-    """Complete a request for a child with the path, the limits and the folders of plug-ins.
+    """Return a child's request with the path, the limits and the folders of plug-ins added.
 
     Raises:
         UntrustedFileRejected: the file is too large to be opened.
@@ -105,7 +105,7 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
         if outside is not None:
             raise outside
         if ended > 0:
-            raise MachineShortage(f"{_WHO} failed to start: it ended with exit code {ended}.")
+            raise MachineShortage(f"The process that opens files failed to start: it ended with exit code {ended}.")
         busy = ended == -signal.SIGXCPU
         answer = {"refused": f"{_WHO} {'needed too much processor time' if busy else 'crashed'}."}
     if "short" in answer:
@@ -113,7 +113,8 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
     if "refused" in answer:
         if answer.get("memory") and not can_give(limits.memory_bytes):
             raise MachineShortage(
-                f"Opening a file may need {limits.memory_bytes >> 20:,} MB of memory, but this machine has less left.",
+                f"Opening a file may need {limits.memory_bytes >> 20:,} MB of memory, "
+                "but this machine has less free memory.",
                 fix="Close other programs.",
             )
         raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
@@ -174,8 +175,8 @@ class Opening:
 class BaseModelOpening(Opening):
     """A base model that a child is opening.
 
-    ``spec`` describes the network of a ``.pt`` file. Without ``spec``, the child recognizes the network by the names of
-    the tensors.
+    ``spec`` describes the neural network of a ``.pt`` file. Without ``spec``, the child recognizes the neural network
+    by the names of the tensors.
     """
 
     def __init__(
@@ -196,10 +197,10 @@ class BaseModelOpening(Opening):
 
 
 def open_base_model(path: str | Path, out: str | Path | None = None, limits: ProcessLimits | None = None) -> BaseModel:
-    """Open a base model: a ``.pt`` state dict of a supported network, or a model package.
+    """Open a base model: a ``.pt`` state dict of a supported neural network, or a model package.
 
     Args:
-        path: an untrusted file, or the user's link to one.
+        path: an untrusted file, or a symbolic link to it that the user created.
         out: the model package to write. None for a temporary package, which is deleted when this process ends.
         limits: the limits for the file.
 
@@ -236,7 +237,7 @@ def _child(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> lis
 
 
 def followed(path: Path) -> Path:
-    """Resolve the links of a path that the user gave, because the child follows no links.
+    """Resolve the symbolic links in a path from the user, because the child refuses links.
 
     Raises:
         UntrustedFileRejected: the path does not lead to a regular file.
@@ -280,10 +281,10 @@ def inspect_file(path: Path, out: Path) -> Inspection:
 
 
 def open_submission(path: Path, base: BaseModel, out: Path) -> Path:
-    """Open a submission from the network: a ``.pt`` dictionary from parameter name to tensor.
+    """Open another trainer's submission: a ``.pt`` dictionary from parameter names to tensors.
 
     Each tensor must have the name and the shape of a tensor of ``base``; some tensors may be missing. ``out`` is the
-    safetensors file to write. Its tensors are dense, and floats are float32; integers keep their type.
+    safetensors file to write. Its tensors are dense. Floating-point tensors become float32; integers keep their type.
 
     Raises:
         UntrustedFileRejected: the file was refused.

@@ -47,11 +47,11 @@ class PinataCredentials:
             kept = "store a JWT with `decloud-trainer config --set pinata_jwt=-`"
             raise ConfigError(
                 "The credentials for Pinata are not set.",
-                fix=f"Set {LOGIN}, or {kept}. Create them at app.pinata.cloud. With an IPFS node, use storage=kubo.",
+                fix=f"Set {LOGIN}, or {kept}. Create them at app.pinata.cloud. To use an IPFS node, set storage=kubo.",
             )
 
     def redact(self, text: str) -> str:
-        """Replace the credentials in a text from a server, which may repeat them."""
+        """Hide the credentials in a text from a server, which may quote them."""
         for secret in (self.secret_key, self.jwt, self.api_key):
             if secret:
                 text = text.replace(secret, _HIDDEN)

@@ -1,1 +1,1 @@
-"""A fit: its data, module, optimizer, checkpoints and Lightning's Trainer."""
+"""Fit a network with Lightning: the data, the module, the optimizer, the checkpoints and the Trainer."""

@@ -1,4 +1,4 @@
-"""Score the base model during the training. This happens after the first step, so that step is not delayed."""
+"""Score the base model during the training, but only after the first step, in order not to delay that step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class BaselineCallback(Callback):
     """Score the base model once, on rank zero: after the first step, or at the end of a fit without steps.
 
-    Put it after the callbacks that measure the duration of steps.
+    In the trainer's list of callbacks, put this callback after those that measure the duration of steps.
 
     Args:
         score: returns the base model's accuracy (0 to 1) or None. It must leave the trained network unchanged.
-        on_scored: called with the trainer, the accuracy and the duration of the scoring in seconds. The attribute
-            ``seconds`` then has this duration, too.
+        on_scored: called with the trainer, the accuracy and the duration of the scoring in seconds. This callback's
+            attribute ``seconds`` has the same duration; it is 0 before the scoring.
         monotonic: returns the time in seconds.
     """
 

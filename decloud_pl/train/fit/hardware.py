@@ -1,4 +1,4 @@
-"""What this machine's processor supports. The daemon uses this module, so it does not import torch."""
+"""Find out what this machine's processor supports. This module must not import torch, because the daemon uses it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BF16 = ("avx512_bf16", "amx_tile")
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Return whether the processor has bfloat16 instructions; None if ``cpuinfo`` does not list its features."""
+    """Return whether the processor has bfloat16 instructions; None if ``cpuinfo`` does not list instructions."""
     try:
         flags = _FLAGS.search(cpuinfo.read_text(encoding="ascii", errors="replace"))
     except OSError:

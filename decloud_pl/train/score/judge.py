@@ -1,4 +1,4 @@
-"""Judge update files on disk, as this network's validators read them."""
+"""Judge update files on disk, read as the validators on the configured Solana network read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Halves(Protocol):
 
 
 class Judge:
-    """Scores states of one model on the two halves of the held-out part.
+    """Scores state dicts of one model on the two halves of the held-out part.
 
     Like validators, it applies an update in one of two ways. It applies all entries of an update that is read as
     ``delta``. If the update is read as ``gradient``, it applies the entries of parameters only, and the base model's
@@ -63,7 +63,7 @@ class Judge:
         self.unmeasured = "" if held_out is not None else "the data module has no validation data"
 
     def writer(self, update: UpdateConfig, *, note: Callable[[str], None]) -> UpdateWriter:
-        """Return a writer of updates with the user's settings. It measures encodings on the half for choosing."""
+        """Return a writer of updates with the user's settings. The writer measures encodings on the ``select`` half."""
         return UpdateWriter(
             self._base,
             convention=self._rules.written_as,
@@ -82,22 +82,22 @@ class Judge:
         return self._rules.read_as == "gradient" and self._parameters != set(self._base)
 
     def as_scored(self, state: State) -> dict[str, torch.Tensor]:
-        """Return the state that validators score for a trained state.
+        """Return the state that validators score when the update of a trained state is submitted.
 
-        If validators do not change buffers, it has the base model's buffers. The trained statistics of each batch norm
-        then move into the parameters of that batch norm.
+        If validators do not change buffers, the result has the base model's buffers. Then the trained statistics of
+        each batch norm are converted to changes of the parameters of that batch norm.
         """
         if self.ignores_buffers:
             state = with_statistics_of(self._base, state, self._network)
         return {name: state[name] for name in self._base}
 
     def select(self, state: State) -> float | None:
-        """Return the accuracy (0 to 1) of ``as_scored(state)`` on the half for choosing; None if not measurable."""
+        """Return the accuracy (0 to 1) of ``as_scored(state)`` on the ``select`` half; None if not measurable."""
         hits = self._select_hits(state)
         return None if hits is None else accuracy_of_hits(hits)
 
     def seems_certain(self, state: State) -> bool:
-        """Return whether a state certainly gains on the half for choosing; True if that cannot be measured."""
+        """Return whether the gain of a state on the ``select`` half is certain; True if the gain cannot be measured."""
         before, after = self._base_select_hits, self._select_hits(state)
         if before is None or after is None:
             return True
@@ -105,7 +105,7 @@ class Judge:
 
     @cached_property
     def base_select(self) -> float | None:
-        """The base model's accuracy, measured by `select`."""
+        """The base model's accuracy (0 to 1) on the ``select`` half; None if it cannot be measured."""
         return None if self._base_select_hits is None else accuracy_of_hits(self._base_select_hits)
 
     @cached_property
@@ -114,11 +114,11 @@ class Judge:
 
     @cached_property
     def base_hits(self) -> torch.Tensor | None:
-        """The base model's hits on the half for the verdict, bool (N,); None if they cannot be measured."""
+        """Which samples of the ``judge`` half the base model predicts correctly, bool (N,); None if not measurable."""
         return self._hits(lambda halves: halves.judge, self._base)
 
     def base_accuracy(self) -> float | None:
-        """Return the base model's accuracy (0 to 1) on the half for the verdict; None if it cannot be measured.
+        """Return the base model's accuracy (0 to 1) on the ``judge`` half; None if it cannot be measured.
 
         The first call scores the base model on both halves. Later calls return the stored result.
         """
@@ -127,7 +127,7 @@ class Judge:
         return accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
-        """Read an update file and judge it. If its gain is not certain, also score it in the other convention."""
+        """Judge an update file. If its gain is not certain, also score the file as read in the other convention."""
         try:
             entries: State = torch.load(path, weights_only=True)
             refused = _not_finite(entries)
@@ -146,7 +146,7 @@ class Judge:
         return gate.judge(self._rules, gain, other=other)
 
     def agreement(self, one: Path, other: Path) -> float:
-        """Return the share of the held-out part where two updates predict the same class; 0 if not measured."""
+        """Return the share of the held-out part for which two updates give the same prediction; 0 if not measured."""
         if self._held_out is None or _not_finite(torch.load(other, weights_only=True)):
             return 0.0
         same: list[torch.Tensor] = []
@@ -156,7 +156,7 @@ class Judge:
         return accuracy_of_hits(torch.cat(same))
 
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
-        """Return the state that validators score for an update file."""
+        """Return the state that validators get from an update file and score."""
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
 
     def _select_hits(self, state: State) -> torch.Tensor | None:
@@ -188,7 +188,7 @@ class Judge:
 
 
 def _not_finite(entries: State) -> str:
-    """Return why validators refuse the values of an update; empty if they accept them."""
+    """Return a clause that names the first entry with values that are not finite; empty if all values are finite."""
     for name, entry in entries.items():
         values = entry.coalesce().values() if entry.layout is torch.sparse_coo else entry
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):

@@ -18,7 +18,8 @@ State = Mapping[str, torch.Tensor]
 class Encoded(NamedTuple):
     """The entries of an update, the state that a validator scores for them, and their encoding.
 
-    ``gain_kept`` is the share of the gain that remains after encoding; None if no gain was measured.
+    ``gain_kept`` is the share of the gain that remains after encoding; None if the base model was not scored or there
+    was no gain.
     """
 
     entries: dict[str, torch.Tensor]
@@ -37,12 +38,13 @@ class UpdateWriter:
         convention: the convention in which entries are written.
         gradient_rate: η of the ``gradient`` convention.
         encoding: the configured encoding of the entries.
-        min_kept: share of the gain that the encoding must keep. If it keeps less, a more exact encoding is used.
-        score: returns the accuracy of a state dict on data outside the training. If ``score`` is None or returns None,
-            the encoding is not measured.
-        base_score: returns the base model's accuracy on the same data. If it is None, ``score`` measures that accuracy.
+        min_kept: share of the gain that must remain after encoding. If less remains, a more exact encoding is used.
+        score: returns the accuracy of a state dict on data that the training does not use. If ``score`` is None or
+            returns None, the configured encoding is used without a check of the remaining gain.
+        base_score: returns the base model's accuracy on the same data. Without ``base_score``, the writer calls
+            ``score`` with the base model.
         note: called with a sentence about the encoding.
-        prepared: called before the encoding. It converts the trained state to a state that validators can score.
+        prepared: converts the trained state, before it is encoded, to the state that validators score.
     """
 
     base: State
@@ -59,8 +61,8 @@ class UpdateWriter:
         """Write an update file atomically.
 
         Returns:
-            The update, without measured accuracies, and the weights that a validator gets from the file if it reads the
-            convention in which the file is written.
+            The update, in which the accuracies are None, and the weights that a validator computes from the file if the
+            validator uses ``convention``.
 
         Raises:
             TrainingError: see `delta.encode`.
@@ -80,7 +82,7 @@ class UpdateWriter:
         return update, encoded.applied
 
     def encode(self, trained: State) -> Encoded:
-        """Use the configured encoding. If it keeps less than ``min_kept`` of the gain, try float16, and then float32.
+        """Encode a trained state with ``encoding``. If too little of the gain remains, try float16, and then float32.
 
         Raises:
             TrainingError: see `delta.encode`.

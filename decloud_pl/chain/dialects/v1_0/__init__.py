@@ -1,4 +1,4 @@
-"""Revision v1.0 of the program ("federated_ai"): addresses, codecs, instructions, events, codes and limits."""
+"""Revision v1.0 of the program ("federated_ai"): addresses, codecs, instructions, events, error codes and limits."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _SYSTEM = readonly(SYSTEM_PROGRAM_ID)
 
 @dataclass(frozen=True, slots=True)
 class V1_0:
-    """Revision v1.0 for the program at one address.
+    """Revision v1.0 of the program at the address ``program_id``.
 
-    Amounts are in lamports, contributions in basis points, and scores in % × 100.
+    Amounts are in lamports, contributions in basis points, and scores in hundredths of a percent.
     """
 
     program_id: Pubkey = _PUBLIC_PROGRAM_ID
@@ -167,8 +167,9 @@ class V1_0:
     def finalize_round(self, round_id: int, *, validator: Pubkey, results: Sequence[tuple[Pubkey, int]]) -> Instruction:
         """Return the instruction to set all contributions at once and end the validation.
 
-        In its account list, the submission accounts come after the two fixed accounts, in the order of ``results``. The
-        program writes the shares into the submission accounts.
+        ``results`` has (trainer, share in basis points) of each submission. In the account list of the instruction, the
+        submission accounts come after the two fixed accounts, in the order of ``results``. The program writes the
+        shares into the submission accounts.
         """
         vector = borsh.u32(len(results)) + b"".join(bytes(who) + borsh.u16(bps) for who, bps in results)
         metas = (
@@ -207,7 +208,10 @@ class V1_0:
         raise ConfigError("This revision of the program cannot abort a round.", fix="Set network.dialect=v1.2.")
 
     def _fee_metas(self) -> tuple[AccountMeta, ...]:
-        """Return the accounts that receive a fee from each payment. An instruction lists them before the signer."""
+        """Return the accounts that receive a fee from each payment: none in v1.0.
+
+        In an instruction, they come directly before the signer.
+        """
         return ()
 
     def _trainer_metas(self, round_id: int, trainer: Pubkey) -> tuple[AccountMeta, ...]:

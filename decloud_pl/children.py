@@ -88,7 +88,7 @@ class Child:
         Args:
             command: the program and its arguments.
             log: the destination of standard error: a file, or `asyncio.subprocess.PIPE`.
-            env: the child's environment; by default, what `child_environment` passes on from this process's.
+            env: the child's environment; by default, the part of this process's that `child_environment` returns.
         """
         env = child_environment(os.environ) if env is None else env
         pipe = asyncio.subprocess.PIPE
@@ -189,15 +189,15 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
 
 
 class StopRequest:
-    """A context manager that handles the signals to stop in a process that trains.
+    """A context manager for a process that trains. It handles the signals that request a stop.
 
     Until the first call of `requested`, a signal ends the process. From then on, the training must call `requested`
     regularly and stop by itself, so that it can first write a checkpoint.
 
     Args:
-        by_user: True handles SIGINT, SIGHUP and SIGTERM. A signal before the first call of `requested` raises
-            `KeyboardInterrupt`, and so does any second signal except SIGHUP. False handles only SIGTERM. Before the
-            first call of `requested`, SIGTERM ends the process with the exit code of `TrainingStopped`. After that
+        by_user: if true, handle SIGINT, SIGHUP and SIGTERM. A signal before the first call of `requested` raises
+            `KeyboardInterrupt`, and so does any second signal except SIGHUP. If false, handle only SIGTERM. A SIGTERM
+            before the first call of `requested` ends the process with the exit code of `TrainingStopped`. After that
             call, a second SIGTERM has no effect.
     """
 
@@ -216,7 +216,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Install the signal handlers for good. Unlike the ``with`` block, this never restores the previous ones."""
+        """Install the signal handlers until the process ends. Only a ``with`` block restores the earlier handlers."""
         numbers = _signals_to_stop() if self._by_user else (signal.SIGTERM,)
         self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
 
@@ -283,7 +283,10 @@ def exit_with_parent() -> None:
 
 
 def _on_parent_end(call: Callable[[], None]) -> None:
-    """Call ``call`` in a thread when the parent ends, which closes the other end of standard input."""
+    """Call ``call`` in a thread when the parent process ends.
+
+    The parent holds the other end of this process's standard input. So standard input ends with the parent.
+    """
 
     def watch() -> None:
         while os.read(0, 4096):

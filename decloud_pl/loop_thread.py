@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.3
 
 
 class LoopThread:
-    """An event loop in its own thread, which starts at once and ends with `close`.
+    """An event loop in a separate thread. The loop runs from the construction of this object until `close`.
 
     Args:
         name: the thread's name.
@@ -73,7 +73,7 @@ class LoopThread:
 
 
 def run_until(stop: threading.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a new event loop of this thread and return its result; cancel it when ``stop`` is set.
+    """Run a coroutine in a new event loop in the calling thread. Return its result; cancel it when ``stop`` is set.
 
     Raises:
         CancelledError: the coroutine was cancelled, and its clean-up has ended.
@@ -104,7 +104,7 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
 async def in_own_thread(work: Callable[[], T]) -> T:
     """Run ``work`` in a new thread and return its result.
 
-    At exit, the program does not wait for this thread, as it would wait for the threads of `asyncio.to_thread`.
+    The program can exit before this thread ends. For a thread of `asyncio.to_thread`, it would wait.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()

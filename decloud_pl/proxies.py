@@ -46,7 +46,8 @@ class Route:
 
     Attributes:
         proxy: the http or https address of the proxy, including its login; None to connect directly.
-        certificates: a file or folder with trusted certificates; None to trust the system's, or without encryption.
+        certificates: a file or folder with trusted certificates. None if the client should trust the system's, or if
+            the connection is not encrypted.
     """
 
     proxy: str | None
@@ -66,7 +67,7 @@ class Route:
     def proxy_with_plain_login(self) -> str | None:
         """Return ``proxy`` with its login unescaped, for a client that would send an escaped login as it is.
 
-        A login that contains one of ``/?#[]``, or other than printable ASCII characters, stays escaped.
+        A login stays escaped if it contains one of ``/?#[]``, or a character that is not printable ASCII.
         """
         if self.proxy is None:
             return None
@@ -86,8 +87,8 @@ def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
         environ: the environment variables; by default those of this process.
 
     Raises:
-        ConfigError: the proxy for this address is invalid, or the address needs certificates and a variable names a
-            file or folder without valid ones.
+        ConfigError: the proxy for this address is invalid, or the connection is encrypted and
+            `trusted_certificates` raises this error.
     """
     environ = os.environ if environ is None else environ
     proxy = _proxy_to(url, environ)
@@ -110,12 +111,14 @@ def _proxy_to(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Return the certificates that the first set variable names, as a file or folder; None if no variable is set.
+    """Return the file or folder of trusted certificates that the environment names; None if it names none.
 
-    The paths in all the variables are checked, because a library may read any of the variables.
+    If several variables are set, the first variable in the order of `_CERTIFICATES` applies. The paths in all the
+    variables are checked, because a library may read any of the variables.
 
     Raises:
-        ConfigError: a file or folder is missing or contains no certificates.
+        ConfigError: a variable names a path that cannot be read, or a file without certificates. The content of a
+            folder is not checked.
     """
     named = [(name, Path(value)) for name, value in _set_certificates(os.environ if environ is None else environ)]
     for name, path in named:
@@ -147,7 +150,7 @@ def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
 def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
     """Return variables to add to the environment, so that libraries such as loggers take the same routes.
 
-    A variable with an invalid value raises no error, because the library may not connect to an address that needs it.
+    An invalid value raises no error here, because the library perhaps never connects to an address that needs it.
     """
     found: dict[str, str] = {}
     if any(_value(name, environ)[1] for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):
@@ -161,7 +164,7 @@ def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return a variable's name and value. Prefer the name in lower case if that is set, even to an empty text."""
+    """Return a variable's name and value. The lower-case name takes precedence if it is set, even to an empty text."""
     written = name.lower() if name.lower() in environ else name
     return written, environ.get(written, "").strip()
 

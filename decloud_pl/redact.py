@@ -20,7 +20,7 @@ _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUT
 
 
 def looks_secret(name: str) -> bool:
-    """Return whether a variable's name suggests that its value is a secret, such as ``API_TOKEN``."""
+    """Return whether the name of a variable, for example ``API_TOKEN``, suggests that its value is a secret."""
     return any(word in name.upper() for word in _SECRET_WORDS)
 
 

@@ -63,7 +63,7 @@ def is_memory(error: BaseException) -> bool:
 
 
 def can_give(size: int) -> bool:
-    """Return whether this process can allocate ``size`` bytes of memory. They are freed at once."""
+    """Return whether this process can allocate ``size`` bytes of memory. The test allocation is freed at once."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, ValueError, OverflowError):
@@ -72,7 +72,7 @@ def can_give(size: int) -> bool:
 
 
 def killed(what: str, code: int) -> MachineShortage | None:
-    """Return which signal from outside ended a child process, as an error; None if no such signal ended it.
+    """Return an error if a signal from another process or the kernel ended a child process; otherwise return None.
 
     The kernel sends SIGKILL when memory runs out, and a service manager sends SIGTERM.
 

@@ -37,8 +37,9 @@ _PAID = (State.CLAIMED, State.UNREWARDED)
 class Audits(Background):
     """Audits each completed round once, in the background, and keeps the results in the journal and in files.
 
-    A round whose files or data set are missing is tried up to three times. A try that fails because this machine
-    lacks memory or disk space does not count. No code that trains or plans may read the results.
+    If files or the data set are missing, or if the scoring takes too long, the audit is tried up to three times, each
+    time on another day. A try that fails because this machine lacks memory or disk space does not count. No code that
+    trains or plans may read the results.
 
     Args:
         auditor: audits one round.

@@ -65,7 +65,7 @@ def _session(timeout: float, route: Route) -> httpx2.AsyncClient:
 
 
 class UnusableAnswer(Exception):
-    """The client refuses to read an answer. The message completes "The RPC endpoint …"."""
+    """Raised for an answer that the client refuses to read. The message completes the sentence "The RPC endpoint …"."""
 
 
 async def bounded(response: httpx2.Response) -> None:

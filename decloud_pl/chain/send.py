@@ -96,12 +96,13 @@ class Sender:
 
         Args:
             instructions: the instructions to send in one transaction.
-            key: the name of the intent in the log. The same intent must always have the same key.
-            landed: reads from the chain whether this wallet's effect exists.
+            key: identifies the effect in the log. Every call for the same effect must have the same key.
+            landed: reads from the chain whether the effect exists for this wallet.
             deposit: the lamports that the wallet pays in addition to the fee. They are only written to the log.
 
         Returns:
-            The transaction that landed. Its signature is None if the effect exists but no logged transaction caused it.
+            The receipt of the transaction that landed. Its signature is None if the effect exists but no logged
+            transaction caused it.
 
         Raises:
             ProgramError: the program refused the transaction, and the effect does not exist.
@@ -129,12 +130,15 @@ class Sender:
         )
 
     def _need(self, receipt: Receipt) -> None:
-        """Make the RPC client refuse answers from before the transaction, because an endpoint may lag behind."""
+        """Make the RPC client refuse answers for slots before the transaction's, because an endpoint may lag behind."""
         if receipt.slot is not None:
             self._rpc.need(receipt.slot)
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
-        """Return the receipt of a transaction signed earlier, maybe before a crash; None if none of them lands."""
+        """Return a receipt if the effect exists, or if a transaction signed earlier lands. Otherwise return None.
+
+        An earlier transaction may have been signed before a crash.
+        """
         if await self._retrying(landed):
             return await self._receipt(key)
         for attempt in self._log.attempts(key):

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def download(entry: Entry, data: DataFolder) -> None:
-    """Download the missing files of a data set and show the progress; raises `DatasetError`."""
+    """Download the missing files of a data set and show the progress.
+
+    Raises:
+        DatasetError: a file cannot be downloaded or stored.
+    """
     from decloud_pl.data.fetch.download import download_entry
 
     with transfer(f"Downloading {entry.name}") as progress:

@@ -1,4 +1,4 @@
-"""Run the local network as a child process that ends with the command."""
+"""Run the local network as a child process, which ends when the command ends."""
 
 from __future__ import annotations
 

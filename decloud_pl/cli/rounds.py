@@ -1,4 +1,4 @@
-"""The fields of a round in the output of commands, for users and for programs."""
+"""Prepare the fields of a round for the output of commands: as JSON for programs, and as text for users."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def settings_by_name(home: Path | None = None) -> dict[str, Setting]:
 
 @cache
 def groups() -> tuple[str, ...]:
-    """Return the places of all groups."""
+    """Return the place of every group in the tree."""
     return tuple(path for path, setting in leaves().items() if setting.kind == "choice")
 
 
@@ -115,7 +115,7 @@ def free_groups() -> tuple[str, ...]:
 
 
 def find(name: str, home: Path | None = None) -> Setting:
-    """Return the setting with the given name or place; ``home`` as for `storages`.
+    """Return the setting with the given name, or at the given place in the tree; ``home`` as for `storages`.
 
     Raises:
         ConfigError: the setting is unknown; the message suggests the nearest one.
@@ -145,7 +145,11 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
 
 
 def to_place(name: str, value: Any) -> Any:
-    """Convert a value, or the text of an override, to Lightning's form: 0 for ``max_batches`` (all) becomes 1.0."""
+    """Convert a setting's value to the form that Lightning expects. Only ``max_batches`` differs.
+
+    For ``max_batches``, 0 means all batches, and becomes 1.0. ``value`` may be the text of an override, which contains
+    several values in a sweep.
+    """
     if name != "max_batches" or isinstance(value, bool):
         return value
     if isinstance(value, str):  # can be the values of a sweep

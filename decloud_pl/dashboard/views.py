@@ -57,7 +57,11 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The data of every page's header and footer: the wallets' labels by folder, and the chosen wallet's folder."""
+    """The data of every page's header and footer.
+
+    ``wallets`` maps the name of each wallet's folder to the wallet's label. ``chosen`` is the name of the chosen
+    wallet's folder. ``wallet`` is the address of the chosen wallet; None if the journal has no wallet.
+    """
 
     home: str
     wallets: Mapping[str, str]
@@ -67,7 +71,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Pairs (optimizer step, loss) and (optimizer step, accuracy from 0 to 1) of a training; empty without data."""
+    """The curves of loss and accuracy (0 to 1) of a training: points (optimizer step, value), empty without data."""
 
     round_id: int | None
     loss: Points
@@ -89,8 +93,8 @@ class Active:
 class Overview:
     """The data of the overview page. Amounts are in lamports.
 
-    ``silence`` is the number of seconds since the last contact with the chain. ``earnings`` is the sum of rewards over
-    time.
+    ``silence`` is the number of seconds since the last contact with the chain. ``earnings`` is a curve: points (Unix
+    seconds, sum of the rewards up to that time).
     """
 
     states: Mapping[State, int]
@@ -108,7 +112,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """One page of the matching rounds. ``count`` is the number of rounds on all pages."""
+    """One page of the rounds that match a filter. ``count`` is the number of rounds on all pages."""
 
     entries: list[RoundRecord]
     count: int
@@ -127,7 +131,7 @@ class OneRound:
 class Log:
     """One page of log entries, latest first.
 
-    ``older`` is the time before which there are more entries; None if this page has the oldest entry.
+    ``older`` is the value of ``before`` that gives the next page; None if this page has the oldest entry.
     """
 
     entries: list[LogEntry]
@@ -136,7 +140,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Skips:
-    """Each reason with its number of rounds, and a page of skipped rounds. ``count`` is their number on all pages."""
+    """One page of skipped rounds, and each reason with the number of rounds that were skipped for it.
+
+    ``count`` is the number of skipped rounds on all pages.
+    """
 
     reasons: list[tuple[str, int]]
     entries: list[LogEntry]
@@ -153,13 +160,13 @@ class TrackRecords:
 
 
 class Views:
-    """Reads the data of one home.
+    """Reads the data of one home folder.
 
-    Every method raises `JournalError` if the journal cannot be read. ``owner`` is the name of a wallet's folder.
-    If it is empty or unknown, the methods use the wallet whose rounds changed last.
+    Every method raises `JournalError` if the journal cannot be read. The argument ``owner`` is the name of a wallet's
+    folder. If the name is empty or unknown, the methods use the wallet whose rounds changed last.
 
     Args:
-        home: the daemon's folder.
+        home: the daemon's home folder.
         now: returns Unix seconds.
     """
 
@@ -201,9 +208,10 @@ class Views:
             )
 
     def rounds(self, owner: str, *, state: str, text: str, page: int, order: str, descending: bool) -> Rounds:
-        """Return one page of the rounds in a state or group, with a text in their number, data set, reason or CIDs.
+        """Return one page of the rounds in ``state`` whose number, data set, reason or CIDs contain ``text``.
 
-        ``order`` is a key of `ORDERS`. For any other text, the rounds are sorted by number.
+        ``state`` is a state or a key of `GROUPS`. An empty ``state`` or ``text`` matches every round. ``order`` is a
+        key of `ORDERS`; for any other value, the rounds are sorted by number.
         """
         states = GROUPS.get(state, (state,) if state else ())
         with self._open(owner) as (journal, _):
@@ -324,5 +332,5 @@ def _summed(claims: Sequence[tuple[float, int]]) -> Points:
 
 
 def _within(page: int, count: int) -> int:
-    """Return ``page``, or the nearest page that exists if there are ``count`` rows."""
+    """Return the page number nearest to ``page`` that exists, when all pages together have ``count`` rows."""
     return min(max(1, page), max(1, -(-count // PAGE_SIZE)))

@@ -1,4 +1,4 @@
-"""The common base of the readers for the catalog's data sets."""
+"""Base classes of the readers for the data sets in the catalog."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class CatalogSource:
 
     Args:
         entry: the declaration of the data set, or its name in ``conf/dataset``.
-        root: the user's folder, which contains the files directly or in torchvision's layout. If None, the files are
-            searched in the data folder and where system packages install data sets, and missing files are downloaded.
+        root: the user's folder, which contains the files directly or in torchvision's layout. If None, this class looks
+            for the files in the data folder and in the folders in which system packages install data sets. If it does
+            not find them, it downloads them.
         data: configuration of the data folder, see `DataFolder.from_node`.
     """
 
@@ -77,14 +78,18 @@ class ImageSource(CatalogSource, ABC):
 
     @abstractmethod
     def read(self, *, test: bool) -> ImageSplit:
-        """Read one published part completely.
+        """Read all of the published test part if ``test`` is true, and otherwise all of the training part.
 
         Raises:
             DatasetError: a file is missing or damaged.
         """
 
     def load(self, split: SplitName) -> ImageSplit:
-        """Return one split with checked labels."""
+        """Read one split, and check its labels.
+
+        Raises:
+            DatasetError: a file is missing or damaged, or the labels are invalid.
+        """
         if split == "test":
             return check_labels(self.read(test=True), self.num_classes, self.name)
         whole = self._training

@@ -35,7 +35,7 @@ def _is_ours(trainer: Mapping[str, Any]) -> bool:
 
 
 async def check_training(plan: TrainingPlan) -> None:
-    """Build the parts of a plan in a child process, as a worker would. Do this only if `needs_check` is true.
+    """If `needs_check` returns true, start a child process that checks whether the parts of a plan can be built.
 
     Raises:
         ConfigError: a part cannot be built, or the check did not finish.

@@ -1,8 +1,9 @@
 """The child process that trains one round: ``python -m decloud_pl.executors.worker FOLDER``.
 
 The worker reads ``config.yaml`` and ``round.json``, and writes progress to standard output as JSON lines. At the end it
-writes ``update.json`` atomically. It holds no key. It uses the network only if the files of the data set were removed
-after the round was joined and must be downloaded again. It reports a failure as one line ``{"error": "…"}``.
+writes ``update.json`` atomically. It reports a failure as one line ``{"error": "…"}``. The worker does not get the
+wallet's key. It uses the internet only if the files of the data set were removed after the round was joined and must be
+downloaded again.
 
 On SIGTERM the worker writes a checkpoint and exits with the code of `TrainingStopped`. When started again, it resumes
 from the checkpoint. Lightning, torchrun and SLURM start more processes with the same command. Those processes only take

@@ -41,7 +41,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
 
 def draw(axes: Axes, results: Sequence[Result]) -> None:
-    """Draw results that have a score on the caller's axes; see `plot`."""
+    """Draw results on the caller's axes as `plot` does. Every result must have a score."""
     names = differing(list(results))
     numbers = [name for name in names if all(_is_number(result.parameters.get(name)) for result in results)]
     if numbers:

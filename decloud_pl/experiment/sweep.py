@@ -38,8 +38,8 @@ def job(_: DictConfig) -> float:
     This function composes the settings again, because URLs are redacted in Hydra's stored configuration.
 
     Returns:
-        The accuracy after the update, which sweepers maximize, or NaN if there is no score. Then ``result.json`` states
-        the reason, and the sweep continues.
+        The accuracy after the update, which sweepers maximize. If there is no score, the result is NaN, ``result.json``
+        states the reason, and the sweep continues.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -73,12 +73,12 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def without_shown(overrides: Sequence[str]) -> list[str]:
-    """Return a job's overrides except those with a redacted URL. The job reads such a URL from the user's settings."""
+    """Return a job's overrides except those with a redacted URL. The user's settings supply such a URL instead."""
     return [text for text in overrides if not (text.startswith("++") and "://" in text and HIDDEN in text)]
 
 
 def expanded(overrides: Sequence[str], *folders: Path) -> list[str]:
-    """Add the parameters of the chosen sweep file to the overrides. Values on the command line take precedence.
+    """Return the overrides with the parameters of the chosen sweep file. The command line's values take precedence.
 
     Args:
         overrides: the command line's overrides. ``sweep=NAME`` refers to a file of ``conf/sweep``.
@@ -136,8 +136,9 @@ def _group(override: str) -> str:
 def forget_secrets(environ: MutableMapping[str, str]) -> None:
     """Remove secrets from the environment, because launchers pass it to their workers.
 
-    A setting whose URL may contain a key is also removed, unless ``DECLOUD_PASS_ENV`` names the setting. Experiments do
-    not need such URLs: they do not query the chain, and data sets are downloaded before the sweep starts.
+    A variable ``DECLOUD_…`` with a URL that may contain a key is also removed, unless ``DECLOUD_PASS_ENV`` names the
+    variable. Experiments do not need such URLs: experiments do not query the chain, and data sets are downloaded before
+    the sweep starts.
     """
     home = default_home(environ)
     named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
@@ -172,9 +173,9 @@ def checked_points(given: Sources) -> Composed:
 
 
 def _values(text: str, given: Sources) -> list[str]:
-    """Split a sweep's override into one override per value, with the setting's name as the user wrote it.
+    """Return one override for each value of a sweep's override, with the setting's name as the user wrote it.
 
-    For an interval, the only value is its start.
+    An interval has no list of values; for an interval, return a single override with its start.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

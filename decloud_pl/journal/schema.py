@@ -1,8 +1,10 @@
 """The journal's file: its tables, its format version, its lock, and functions to open it.
 
 When the writer opens a journal of an older version, it upgrades the file. A reader leaves the file unchanged and reads
-the columns that exist. Both refuse a journal of a newer version. A change that an older decloud_pl cannot read needs a
-new version: a new column, a new `State`, or a new table that the reader uses.
+the columns that exist. Both refuse a journal of a newer version.
+
+Raise `SCHEMA_VERSION` with every change that an older decloud_pl could not read: a new column, a new `State`, or a new
+table that the reader uses.
 """
 
 from __future__ import annotations
@@ -265,8 +267,8 @@ def connect_read_only(path: Path) -> sqlite3.Connection | None:
     """Connect to a database in WAL mode without creating or changing a file; return None if the database is missing.
 
     While a process has the database open for writing, or after such a process was killed, the latest rows are in a
-    ``-wal`` file. If there is no ``-wal`` file, no process is writing. Then ``immutable`` prevents SQLite from creating
-    a ``-wal`` file and leaving it behind.
+    ``-wal`` file. If there is no ``-wal`` file, no process is writing. Then the option ``immutable`` prevents SQLite
+    from creating a ``-wal`` file and leaving it behind.
     """
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""A log in the journal of the transactions that the daemon sends."""
+"""The log of the transactions that the daemon sends. The log is a table of the journal."""
 
 from __future__ import annotations
 

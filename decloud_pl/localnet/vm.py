@@ -329,7 +329,7 @@ class Vm:
             self._svm.set_account(address, account)
 
     def _create(self, address: Pubkey, lamports: int) -> None:
-        """Create an account without data that the system program owns, unless the address has an account."""
+        """Create an empty account, owned by the system program, at an address that has no account yet."""
         if self._svm.get_account(address) is None:
             account = Account(lamports, b"", Pubkey.default())
             self._svm.set_account(address, account)

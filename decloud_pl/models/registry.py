@@ -1,7 +1,7 @@
 """Architectures by name: this package's, torchvision's classification models, and those of plug-ins.
 
 A plug-in is an entry point of the group ``decloud_pl.architectures``: a callable that takes the hyper-parameters as
-keyword arguments. It returns a module that converts a batch of inputs to logits (N, classes).
+keyword arguments and returns a `torch.nn.Module`. That module converts a batch of inputs to logits (N, classes).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Architecture:
     """An architecture of this package.
 
     Attributes:
-        target: ``module:name`` of a class or function. Its keywords are the hyper-parameters; all have defaults.
+        target: ``module:name`` of a class or function. Its keyword arguments are the hyper-parameters.
+            Each has a default.
         kind: whether the network takes images or texts.
         limits: the allowed values of each hyper-parameter.
     """
@@ -127,7 +128,7 @@ def known() -> list[str]:
 def default_input(architecture: str, hyper_parameters: HyperParameters) -> InputSpec:
     """Return the default input specification of an architecture.
 
-    Image size, text length and vocabulary are those of the hyper-parameters, if given there.
+    If the hyper-parameters contain an image size, a text length or a vocabulary, use those values.
     """
     own = ARCHITECTURES.get(architecture)
     numbers = {name: value for name, value in hyper_parameters.items() if type(value) is int}
@@ -178,7 +179,7 @@ def _plug_ins() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def plug_in_folders() -> list[str]:
-    """Return the folders on ``sys.path``, outside the interpreter's own, in which plug-ins are installed.
+    """Return the folders on ``sys.path`` that contain plug-ins, except the interpreter's own folders.
 
     The quarantine's children do not see ``PYTHONPATH``, the user's site-packages or changes of ``sys.path``, so they
     need this list. Plug-ins are the user's own code, which the training imports as well.

@@ -28,7 +28,7 @@ _EVENTS = (("skipped", "skips", "reason"), ("trouble", "troubles", "message"))
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line of the log. ``kind`` is the state that a round entered, ``skipped`` or ``trouble``."""
+    """One line of the log. ``kind`` is ``skipped``, ``trouble``, or the state that a round entered."""
 
     at: float
     kind: str
@@ -53,7 +53,7 @@ class DaemonStatus:
 
 
 class ActivityReader:
-    """The entries of one owner in an activity file. A context manager.
+    """A context manager that reads the entries of one owner from an activity file.
 
     The file only supplements the journal, so a missing or damaged file raises no error: the reader returns no entries.
 
@@ -87,7 +87,10 @@ class ActivityReader:
         before: float | None = None,
         limit: int = -1,
     ) -> list[LogEntry]:
-        """Return skipped rounds and troubles, the latest of each kind first. For the arguments see `log`."""
+        """Return the skipped rounds, then the troubles, each with the latest first. For the arguments see `log`.
+
+        ``limit`` applies to the skipped rounds and to the troubles separately.
+        """
         found: list[LogEntry] = []
         for kind, table, column in _EVENTS:
             if kinds and kind not in kinds:

@@ -1,6 +1,7 @@
 """Publish an update: upload it, download it through a gateway, verify the download, and only then return its CID.
 
-The upload log records the start and the end of each step. So no update is pinned twice after a process was killed.
+The upload log records the start and the end of each step. So a process that resumes after a kill does not pin an
+update a second time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _BACKOFF = Backoff(1.0, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to publish that need not be an update, with its CID under a profile and its size in bytes."""
+    """A file to publish, which need not be an update. ``cid`` is its CID under ``profile``; ``size`` is in bytes."""
 
     path: Path
     cid: str
@@ -67,14 +68,15 @@ StoreProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class StorePublisher:
-    """A `Publisher` that uploads to the first store that accepts the update and verifies that others can fetch it.
+    """A `Publisher` that uploads an update to the first store that accepts it. It then checks that others can fetch it.
 
     Args:
         stores: the stores, in the order in which they are tried.
         reader: downloads the update as a validator would; must not have a cache.
-        read_back_seconds: the most seconds until a gateway must return an uploaded update. After that, the next store
+        read_back_seconds: how long to wait until a gateway returns an uploaded update. After that time, the next store
             is tried. A repeated call tries all stores again.
-        sleep, monotonic: wait, and return the time in seconds. Tests replace them.
+        sleep: waits for a number of seconds. Tests replace it.
+        monotonic: returns the time in seconds. Tests replace it.
         tell: called with one sentence when a wait begins and when the reason for the wait changes.
     """
 
@@ -89,7 +91,7 @@ class StorePublisher:
         """Publish an update or another file. Notebooks can call this too, although their event loop already runs.
 
         Raises:
-            StoreError: as `pin`.
+            StoreError: see `pin`.
         """
         thread = LoopThread("publish")
         try:
@@ -151,7 +153,10 @@ class StorePublisher:
     async def _upload(
         self, store: Store, update: Publishable, progress: StoreProgress | None, *, look_first: bool
     ) -> str:
-        """Upload the update, unless ``look_first`` is true and the store has it already. Return its CID there."""
+        """Upload the update and return the CID under which the store has it.
+
+        If ``look_first`` is true and the store has the update already, do not upload it.
+        """
         with _cancellable(store.name, progress) as report:
             if look_first:
                 found = await in_own_thread(partial(_find, store, update))
@@ -242,9 +247,9 @@ def _unreadable(cid: str, error: StoreError) -> StoreError:
 
 
 def _combined(failures: Sequence[tuple[str, StoreError]]) -> StoreError:
-    """Return one error for the failures of all stores. It has all their messages.
+    """Return one error for the failures of all stores, with all their messages.
 
-    Its class is that of the failure that a retry is most likely to resolve.
+    The error has the same class as the failure that a retry is most likely to resolve.
     """
     if len(failures) == 1:
         return failures[0][1]

@@ -1,9 +1,9 @@
-"""Check whether a completed round was paid fairly, or check the evidence file of somebody else.
+"""Check whether the reward of a completed round was shared fairly, or check somebody else's evidence file.
 
 Scores every update of the round on the test split, as a validator does, and compares the shares that the validator
-gave with the fair shares. The daemon audits your own rounds automatically (audit=own). The result is an evidence file
-in the home folder. `check` repeats the audit with data from the chain and the store, and compares its result with the
-file. Needs no wallet and sends no transaction.
+gave with the fair shares. Each audit writes an evidence file to the home folder. The daemon audits your own rounds
+automatically (audit=own). `audit check` repeats an audit with data from the chain and the store, and compares its
+result with the evidence file. Needs no wallet and sends no transaction.
 
 Examples:
   decloud-trainer audit 42
@@ -48,11 +48,14 @@ def run(what: str, file: Path | None, again: bool, as_json: bool, overrides: lis
 
     if what == _CHECK:
         if file is None:
-            raise UsageError("audit check needs the path of an evidence file.", fix="Give it after the word check.")
+            raise UsageError(
+                "`audit check` needs the path of an evidence file.", fix="Run: decloud-trainer audit check FILE"
+            )
         return _check(file, overrides, as_json=as_json)
     if file is not None:
         raise UsageError(
-            f"audit takes one round (got {what} {file}).", fix="For a file: decloud-trainer audit check FILE"
+            f"`audit` accepts only one round (got {what} {file}).",
+            fix="To check an evidence file, run: decloud-trainer audit check FILE",
         )
     round_id = RoundNumber().convert(what, None, None)
     settings = open_settings(overrides)
@@ -127,7 +130,10 @@ async def _audit(
 
 
 def _store(settings: Settings, owner: Owner, report: Report, wallet: str) -> None:
-    """Write the audit to the journal, unless a running daemon has locked it. The daemon audits its rounds by itself."""
+    """Write the audit to the journal, unless a running daemon has locked the journal.
+
+    The daemon audits its own rounds and stores the results itself.
+    """
     import contextlib
 
     from decloud_pl.journal.audits import store_audit

@@ -1,6 +1,6 @@
 """Show the rounds in this machine's journal.
 
-Needs neither a wallet nor a network.
+Needs no wallet and no internet connection.
 
 Examples:
   decloud-trainer history

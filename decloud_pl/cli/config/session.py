@@ -81,10 +81,10 @@ def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
 
 @asynccontextmanager
 async def open_chain(network: NetworkConfig, journal: Path | None = None) -> AsyncIterator[ChainClient]:
-    """Open the configured endpoint for reading. This needs neither a wallet nor a lock.
+    """Open the configured endpoint for reading. This needs no wallet and does not lock the journal.
 
-    With a ``journal`` and network.dialect=auto, the client uses the program's revision that the daemon detected and
-    stored there. The revision determines the treasury's share of a reward.
+    If ``journal`` is given and network.dialect=auto, the client uses the program's revision that the daemon detected
+    and stored in the journal. The revision determines the treasury's share of a reward.
     """
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.network import AUTO

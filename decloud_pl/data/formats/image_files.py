@@ -53,7 +53,7 @@ def _read(path: Path, size: int) -> NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise DatasetError(
             f"{path} is too large: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels.",
-            fix=f"Make the image smaller. The network uses {size}×{size} pixels.",
+            fix=f"Make the image smaller. The model uses {size}×{size} pixels.",
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(

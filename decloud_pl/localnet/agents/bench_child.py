@@ -86,16 +86,19 @@ def baseline(base: str, dataset: str, data: str | None = None) -> float:
 
 
 def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
-    """Return the share of each submission in basis points, 0 if refused. Arguments and errors are those of `counts`."""
+    """Return each submission's share of the reward in basis points. The share of a refused submission is 0.
+
+    Arguments and errors are those of `counts`.
+    """
     return dict.fromkeys(submissions, 0) | shares(*counts(submissions=submissions, **asked))
 
 
 def counts(
     base: str, dataset: str, data: str | None, submissions: dict[str, str], scoring: Any, gradient_rate: float
 ) -> tuple[int, dict[str, int]]:
-    """Count the correct predictions of the base model, and those with each valid submission.
+    """Return how many predictions are correct with the base model alone, and with each valid submission.
 
-    With ``equal`` scoring, all counts are 0.
+    If ``scoring`` is ``equal``, all counts are 0, from which `shares` makes equal shares.
 
     Raises:
         LocalnetError: no submission is valid.
@@ -134,7 +137,7 @@ _baselines: dict[tuple[str, str], int] = {}
 
 @functools.cache
 def quarantine() -> WarmQuarantine:
-    """Return the quarantine in which this process opens all untrusted files. It ends with this process."""
+    """Return the quarantine that opens all untrusted files of this process. It ends when this process ends."""
     return WarmQuarantine()
 
 

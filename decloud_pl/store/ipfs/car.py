@@ -37,8 +37,8 @@ def car_section(cid: Cid, block: bytes | memoryview) -> bytes:
 def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
     """Yield the bytes of the file ``root`` from an archive. Each block is verified before its bytes are yielded.
 
-    The archive must have its blocks in depth-first order, with duplicates. Only one block is in memory at a time. The
-    root that the header names is ignored.
+    The archive must have the blocks in depth-first order. A block that occurs several times in the file must be there
+    each time. Only one block is in memory at a time. The root that the header names is ignored.
 
     Raises:
         IntegrityError: the archive is truncated or malformed, or a block is out of order or does not match its CID.
@@ -98,7 +98,7 @@ def _exactly(source: Readable, count: int) -> bytes:
 class ChunkReader:
     """A `Readable` that reads the chunks of an HTTP response.
 
-    ``on_bytes`` is called with the length of each chunk. It may raise an exception to stop the response.
+    ``on_bytes`` is called with the length of each chunk. It may raise an exception to stop the download.
     """
 
     def __init__(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> None:

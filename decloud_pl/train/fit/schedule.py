@@ -1,7 +1,7 @@
 """Learning rate schedules over a whole training.
 
-The rate depends on the share of the steps that are done. If the share of the time that has passed is larger, the rate
-depends on that share instead.
+The rate depends on the share of the steps that are done. After `ShareSchedule.follow`, it depends on the share of the
+time that has passed whenever that share is larger.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 class ShareSchedule(LambdaLR):
-    """A schedule that can follow the time as well as the steps. Its functions accept fractions of a step."""
+    """A schedule that can follow the time as well as the steps. Its rate functions accept fractions of a step."""
 
     def follow(self, share: Callable[[], float], total_steps: int) -> None:
         """Follow the share of the time that has passed whenever it exceeds the share of the steps that are done.

@@ -39,9 +39,9 @@ def scores(
     """Return how many samples the base model and each submission get right, under each convention, as JSON values.
 
     Args:
-        base: the base model's file from the network.
+        base: the base model's file as downloaded.
         dataset: the configuration node of the round's data set.
-        submissions: each submission's file from the network, by name.
+        submissions: each submission's file as downloaded, by name.
         gradient_rate: η of the ``gradient`` convention.
         split: the split to score on.
 
@@ -53,10 +53,10 @@ def scores(
         - ``submissions``: by name and convention, the submission's ``correct`` and ``ties``. A name maps to None if the
           quarantine refused the file.
         - ``refused``: by name, why the quarantine refused the file.
-        - ``products``: by convention, a matrix over the opened submissions in order. Each submission changes a sample
-          by 1 (now right), -1 (now wrong) or 0. The entry of a pair is the sum over all samples of the product of the
-          two changes.
-        - ``alike``: a matrix over the same submissions, with the cosine of each pair of updates.
+        - ``products``: by convention, a square matrix with a row and a column for each opened submission, in order.
+          Each submission changes a sample by 1 (now right), -1 (now wrong) or 0. The entry of a pair of submissions is
+          the sum over all samples of the product of the two changes.
+        - ``alike``: a square matrix of the same size, with the cosine of each pair of updates.
         - ``torch``: PyTorch's version.
 
     Raises:

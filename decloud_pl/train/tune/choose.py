@@ -24,14 +24,15 @@ _SCRATCH = "probe"
 def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
     """Return the setup with the values that were chosen for it, now or in an earlier run of the same plan.
 
-    A training that competes gets a recipe and epochs for the time until its deadline. Otherwise, if its plan asks for a
-    probe, it gets the values that the probe found.
+    A training that uses all its time (`competes`) gets a recipe and epochs for the time until its deadline. Any other
+    training whose plan asks for a probe gets the values that the probe found.
 
     If Lightning starts further processes on this machine, the first process probes before Lightning starts them, and
     the further processes read the result. Processes that torchrun or SLURM started, or that run on several machines,
     keep the configured values.
 
-    ``score`` returns the accuracy (0 to 1) of a state on the held-out half for choosing.
+    ``score`` returns the accuracy (0 to 1) of a state on the half of the held-out part that is used to choose, or None
+    if the accuracy cannot be measured.
 
     Raises:
         TrainingStopped: a stop was requested.
@@ -93,7 +94,7 @@ def _choice(
 
 
 def _can_share(trainer: Trainer) -> bool:
-    """Return whether Lightning starts the other processes after this one, and all of them on this machine."""
+    """Return whether Lightning starts the other processes later, on this machine, so that they can read the result."""
     strategy = trainer.strategy
     if not isinstance(strategy, ParallelStrategy) or trainer.num_nodes != 1:
         return False

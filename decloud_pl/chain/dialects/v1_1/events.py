@@ -14,7 +14,7 @@ from decloud_pl.chain.events import Event
 
 @dataclass(frozen=True, slots=True)
 class RewardClaimed(events.RewardClaimed):
-    """A trainer has received its share. The fees for the treasury and the referrer are in lamports."""
+    """A trainer has received its share of the reward. The fees for the treasury and the referrer are in lamports."""
 
     treasury_fee: int
     referrer_fee: int

@@ -23,7 +23,7 @@ _DOUBLINGS = 32
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A series of waits. Each is twice as long as the last, from ``first`` to at most ``longest`` seconds."""
+    """A series of waits that starts with ``first`` seconds. Each is twice the previous one, at most ``longest``."""
 
     first: float
     longest: float
@@ -60,7 +60,7 @@ def _jittered_sleep(seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How a store retries a failed request. If the failure lasts longer, the store's caller must handle it.
+    """How a store retries a failed request. If the last attempt fails, the store's caller gets its error.
 
     Attributes:
         attempts: number of attempts, including the first.
@@ -74,7 +74,7 @@ class Retry:
     sleep: Callable[[float], None] = _jittered_sleep
 
     def call(self, work: Callable[[], T]) -> T:
-        """Call ``work`` until it succeeds, and return its result.
+        """Call ``work`` until it succeeds, at most ``attempts`` times, and return its result.
 
         Raises:
             StoreUnavailable: the error of the last attempt.

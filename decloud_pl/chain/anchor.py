@@ -53,7 +53,10 @@ _DATA_PREFIX = "Program data: "
 
 
 def discriminator(namespace: str, name: str) -> bytes:
-    """Return the 8 bytes with which Anchor begins encoded data: ``sha256("<namespace>:<name>")[:8]``."""
+    """Return the 8 bytes by which Anchor marks the type of an account, an instruction or an event.
+
+    They are ``sha256("<namespace>:<name>")[:8]``.
+    """
     return sha256(f"{namespace}:{name}".encode()).digest()[:8]
 
 

@@ -94,7 +94,10 @@ class ChainClient:
         return found
 
     async def rounds(self) -> list[Round]:
-        """Return every round, sorted by id; only the latest 10,000 rounds if no endpoint lists a program's accounts."""
+        """Return all rounds, sorted by id.
+
+        If no endpoint lists a program's accounts, return only the latest 10,000 rounds.
+        """
         try:
             found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
         except RpcRejected as error:
@@ -102,7 +105,9 @@ class ChainClient:
         return sorted(found, key=lambda value: value.id)
 
     async def latest_rounds(self, most: int | None = None) -> AsyncIterator[Round]:
-        """Yield rounds, the latest first. Each request reads 100 rounds, and is sent only when the caller needs them.
+        """Yield rounds, the latest first.
+
+        Each request reads 100 rounds. It is sent when the caller has used up the rounds of the previous request.
 
         Args:
             most: the largest number of rounds to read; None for all rounds.
@@ -115,7 +120,7 @@ class ChainClient:
             missing = 0 if found else missing + 1
             if missing == _MISSING_BATCHES:
                 logger.warning(
-                    "Cannot read any of the %d rounds below number %d. Older rounds are left out.",
+                    "Cannot read any of the %d rounds below number %d. These and all older rounds are left out.",
                     missing * ACCOUNTS_PER_REQUEST,
                     end + missing * ACCOUNTS_PER_REQUEST,
                 )
@@ -189,13 +194,13 @@ class ChainClient:
         return sorted(found, key=lambda value: bytes(value.trainer))
 
     async def _latest(self, error: RpcRejected) -> range:
-        """Return the ids of the latest 10,000 rounds, which are read by id because no endpoint lists accounts."""
+        """Return the ids of the latest 10,000 rounds. ``error`` is the refusal of a request to list accounts."""
         logger.debug("Reading rounds by their ids: %s", error.message)
         count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
 
     def _round_of(self, round_id: int) -> Callable[[bytes], Round]:
-        """Return a decoder that raises `DecodeError` for any other round than the requested round."""
+        """Return a decoder for the round ``round_id``. It raises `DecodeError` if the bytes are another round."""
 
         def decode(data: bytes) -> Round:
             found = self.dialect.decode_round(data)
@@ -209,7 +214,7 @@ class ChainClient:
         return decode
 
     def _submission_of(self, round_id: int, trainer: Pubkey) -> Callable[[bytes], Submission]:
-        """Return a decoder that raises `DecodeError` for any other submission than the requested submission."""
+        """Return a decoder for a trainer's submission in a round. It raises `DecodeError` for any other submission."""
 
         def decode(data: bytes) -> Submission:
             found = self.dialect.decode_submission(data)
@@ -252,5 +257,5 @@ class ChainClient:
 
     @staticmethod
     def _is_only_funded(account: Account) -> bool:
-        """Return whether the address only holds lamports, because the program has not created the account yet."""
+        """Return whether somebody sent lamports to the address, but the program has not created the account there."""
         return account.owner == Pubkey.default() and not account.data

@@ -1,4 +1,4 @@
-"""The program's events that this package handles in all revisions. A revision may add events and fields."""
+"""The events of the program that this package uses. Every revision has them, and may add events and fields."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RoundAborted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RewardClaimed(Event):
-    """A trainer has received its share, in lamports."""
+    """A trainer has claimed its reward of ``amount`` lamports."""
 
     trainer: Pubkey
     amount: int

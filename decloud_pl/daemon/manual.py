@@ -42,7 +42,7 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
 
     Args:
         step: the step.
-        round_id: the round's number for messages.
+        round_id: the round's number, for the error messages.
         round_: the round on chain, or None if it does not exist.
         submission: this wallet's submission account, or None if the wallet has not joined.
 
@@ -191,7 +191,7 @@ class _Watch:
 
 
 def _narrowed(step: Step, round_id: int, settings: Settings, *, trains: bool) -> Settings:
-    """Return the settings for one step of one round."""
+    """Return a copy of the settings that restricts the daemon to one step of one round."""
     return dataclasses.replace(
         settings,
         task="round",

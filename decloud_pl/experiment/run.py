@@ -42,7 +42,7 @@ def run_experiment(
     written.
 
     Args:
-        settings: with ``task=experiment``.
+        settings: the settings of a run with ``task=experiment``.
         folder: created if it does not exist.
         sweep: the name of the sweep, which is written into the result.
         on_progress: called with each step of the progress, in the caller's thread.

@@ -1,4 +1,4 @@
-"""The audits of completed rounds in the journal: whether the shares that a validator gave fit the updates.
+"""Store and read the audits of completed rounds. An audit checks whether a validator gave fair shares.
 
 Audits belong to the network and the program, not to a wallet. They influence neither the choice of rounds nor the
 training.
@@ -43,7 +43,7 @@ class Audit:
         score_seconds: seconds from the last submission (or the deadline) to the end of the validation; None if unknown.
         is_late: whether the validation took much longer than validators usually need.
         note: what the audit found, or why the verdict is ``unknown``, in words for people.
-        tries_left: how many more times the daemon tries to score the round; 0 once the row is final.
+        tries_left: how many more times the daemon tries to score the round; 0 if the audit will not change any more.
         at: Unix seconds when the journal wrote the row. Comparisons ignore it.
     """
 
@@ -64,7 +64,10 @@ class Audit:
 
     @property
     def lost_bps(self) -> int:
-        """``fair_bps`` − ``paid_bps`` if the difference exceeds the noise, or else 0. Negative if too much was paid."""
+        """The basis points by which ``trainer`` was underpaid: ``fair_bps`` − ``paid_bps``. Negative if overpaid.
+
+        0 if a share is unknown, or if the difference is within ``noise_bps``.
+        """
         if self.fair_bps is None or self.paid_bps is None:
             return 0
         lost = self.fair_bps - self.paid_bps
@@ -72,7 +75,7 @@ class Audit:
 
 
 def audits(journal: JournalReader, validator: str | None = None) -> list[Audit]:
-    """Return the audits of one validator, or of all if ``validator`` is None, the latest round first."""
+    """Return the latest 256 audits of one validator, or all audits if ``validator`` is None, the latest round first."""
     rest, values = "ORDER BY round_id DESC LIMIT ?", (-1,)
     if validator is not None:
         return _read(journal, f"AND validator = ? {rest}", (validator, _KEPT))

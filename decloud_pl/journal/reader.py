@@ -41,8 +41,8 @@ class Transition(NamedTuple):
 class JournalReader:
     """Reads the rows of one owner in a journal; a context manager.
 
-    It changes no data and creates no file. A missing journal reads as empty. Open a new reader whenever you need
-    current data: an open reader may not see the changes of a daemon that starts later.
+    A reader changes no data and creates no file. A missing file counts as an empty journal. Open a new reader whenever
+    you need current data: an open reader may not see the changes of a daemon that starts later.
 
     Args:
         path: the journal's file.
@@ -147,7 +147,7 @@ class JournalReader:
         return {self.state(state): count for state, count in counted}
 
     def transitions(self, round_id: int) -> list[Transition]:
-        """Return the transitions of a round in order."""
+        """Return the transitions of a round, the earliest first."""
         return self._transitions("transitions", "AND round_id = ? ORDER BY rowid", (round_id,))
 
     def latest_transitions(
@@ -159,9 +159,9 @@ class JournalReader:
         before: float | None = None,
         limit: int = -1,
     ) -> list[Transition]:
-        """Return transitions, the latest first. The filters select a round, states, and reasons that contain ``text``.
+        """Return the transitions that match all given filters, the latest first.
 
-        For paging, ``before`` restricts the result to transitions before this Unix time.
+        ``text`` must be part of the reason. ``before`` is in Unix seconds and selects earlier transitions, for paging.
         """
         where, values = conditions("reason", round_id=round_id, text=text, before=before)
         if states:
@@ -218,20 +218,23 @@ class JournalReader:
         return median(row[0] for row in rows) if rows else None
 
     def join_seconds(self) -> float:
-        """Return the median duration of a join in seconds over the last rounds, or 0 if there are none."""
+        """Return the median duration of a join in seconds over the last rounds, or 0 if no duration is known."""
         rows = self._select("join_seconds", "rounds", "ORDER BY round_id DESC LIMIT ?", (_RECENT,))
         known = [row[0] for row in rows if row[0] is not None]
         return float(median(known)) if known else 0.0
 
     def submit_window(self) -> int | None:
-        """Return the median seconds from a training's start to the submit deadline in the last rounds, or None."""
+        """Return the median seconds from the start of a training to the submit deadline, over the last rounds.
+
+        Return None if no training has started yet.
+        """
         rest = "AND submit_window IS NOT NULL ORDER BY round_id DESC LIMIT ?"
         rows = self._select("submit_window", "rounds", rest, (_RECENT,))
         return int(median(row[0] for row in rows)) if rows else None
 
     @property
     def _key(self) -> Owner:
-        """The owner as values for the columns network, program_id and wallet."""
+        """The values to look for in the columns network, program_id and wallet."""
         return self._owner or NOBODY
 
     def _rounds(self, rest: str, values: Sequence[object]) -> list[RoundRecord]:
@@ -280,7 +283,7 @@ class JournalReader:
         return self.ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
 
     def findings(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
-        """Query rows about the owner's network and program. Return [] if an older journal does not have the table."""
+        """Query the rows of a table for the owner's network and program. Return [] if the journal lacks the table."""
         if not self.ask("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
             return []
         where = "network = ? AND program_id = ?"
@@ -321,7 +324,7 @@ def conditions(
 
 
 def midnight(now: float) -> float:
-    """Return the Unix seconds of the last midnight in this machine's time zone."""
+    """Return when the day of ``now`` began in this machine's time zone. Both times are in Unix seconds."""
     local = datetime.fromtimestamp(now, tz=UTC).astimezone()
     return local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 

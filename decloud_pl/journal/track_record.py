@@ -86,11 +86,12 @@ class TrackRecord:
             rounds that it cancelled are added.
         scoring_seconds: the median seconds from the last submission, or from the submit deadline, to the scores; None
             if not observed.
-        convention: the convention that the latest conclusive round of the validator shows; None for a creator, or if
-            no round is conclusive.
+        convention: the validator's convention, from the latest round that shows it; None for a creator, or if no round
+            shows the convention.
         fair: the number of the validator's rounds whose shares fit the updates; 0 for a creator.
         equal: the number of the validator's rounds with equal shares; 0 for a creator.
-        unfair: the number of the validator's rounds with other shares; 0 for a creator.
+        unfair: the number of the validator's rounds whose shares do not fit the updates and are not equal; 0 for a
+            creator.
         refused: the number of its rounds whose base model the quarantine refused.
         last_at: Unix seconds of the creation of its latest round.
     """
@@ -119,8 +120,9 @@ def endings(journal: JournalReader, numbers: range) -> dict[int, Ending]:
 def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = ROUNDS_KEPT) -> None:
     """Store rounds. In the same transaction, delete the network's oldest rounds, so that at most ``most`` remain.
 
-    A stored duration, split or refusal stays if the new row has none. Skip a round whose number is too large for
-    SQLite.
+    A new row replaces an earlier row of the same round, but keeps its ``scoring_seconds`` and ``split`` where the new
+    values are None. A round that was once refused stays refused. A round whose number is too large for SQLite is not
+    stored.
     """
     place, at = journal.owner[:2], journal.now()
     rows = [
@@ -146,7 +148,7 @@ def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = R
 
 
 def completion(journal: JournalReader) -> dict[str, tuple[int, int]]:
-    """Map each validator to the number of rounds that it completed, and the number that it completed or abandoned."""
+    """Map each validator to two counts: the rounds that it completed, and those that it completed or abandoned."""
     rest = "AND ending IN ('completed', 'unscored') AND validator IS NOT NULL GROUP BY validator"
     rows = journal.findings("validator, SUM(ending = 'completed'), COUNT(*)", "seen_rounds", rest)
     return {validator: (completed, ended) for validator, completed, ended in rows}
@@ -190,7 +192,7 @@ def track_records(journal: JournalReader, role: Role) -> list[TrackRecord]:
 
 
 def latest_network(path: Path, program_id: str | None = None) -> Owner:
-    """Return the network and the program of the round that a journal stored last. The wallet is empty.
+    """Return an `Owner` without a wallet: the network and the program of the round that was stored last.
 
     Return `NOBODY` if the journal has no such round.
 

@@ -24,9 +24,10 @@ class ConnectionLimit:
 
     Args:
         most: the largest number of open connections.
-        seconds: after this time, and then at this interval, a connection is aborted if it has no request in progress.
-        longest: the most seconds for any connection. There is no limit after an upgrade to another protocol, such as
-            WebSocket.
+        seconds: the interval at which each connection is checked. The check aborts a connection that has no request in
+            progress.
+        longest: the age in seconds at which the check aborts any connection. A connection that was upgraded to another
+            protocol, such as WebSocket, is not checked any more.
     """
 
     def __init__(self, *, most: int = _MOST, seconds: float = _HEAD_SECONDS, longest: float = _LONGEST_SECONDS) -> None:
@@ -36,11 +37,11 @@ class ConnectionLimit:
         self._open: set[asyncio.Transport] = set()
 
     def guard(self, protocol: ProtocolT, is_busy: Callable[[ProtocolT], bool]) -> asyncio.Protocol:
-        """Return a protocol for one new connection, which it either aborts or hands to ``protocol``.
+        """Return a protocol that either aborts a new connection or hands the connection to ``protocol``.
 
         Args:
             protocol: the server's protocol.
-            is_busy: whether the server has received a request and has not answered it yet.
+            is_busy: returns whether the server has received a request and has not answered it yet.
         """
 
         def is_over(transport: asyncio.Transport, age: float) -> None:

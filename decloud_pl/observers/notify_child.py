@@ -1,8 +1,8 @@
-"""Runs Apprise in a separate process, so that a service's answer costs the daemon no memory and no thread.
+"""Runs Apprise in a separate process, so that a huge or slow answer cannot block the daemon or fill its memory.
 
-The process reads one JSON object from standard input and writes one to standard output; see `main`. It limits HTTP
-answers as the rest of the program does. For other protocols, only this process's memory limit and the parent's timeout
-apply.
+The process reads one JSON object from standard input and writes one to standard output; see `main`. An HTTP answer is
+limited in size and time; see `WholeSession`. For other protocols, only this process's memory limit and the parent's
+timeout apply.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
     - ``service``: the service's name; empty if Apprise does not support the address.
     - ``delivered``: whether the message was delivered.
-    - ``wrong``: the message and the fix of a `ConfigError`; null without one.
+    - ``wrong``: the message and the fix of the first `ConfigError`; null if none was raised.
     """
     hide_memory()  # the address contains credentials
     messages = open_messages()
@@ -81,9 +81,10 @@ def _deliver(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _session(seconds: float, wrong: list[ConfigError]) -> type[requests.Session]:
-    """Return a class to replace `requests.Session`. It limits each exchange and adds each `ConfigError` to ``wrong``.
+    """Return a replacement for the class `requests.Session` that limits the size and the time of each exchange.
 
-    Apprise's plug-ins call functions such as `requests.post`, and these create a session for each exchange.
+    Apprise's plug-ins call functions such as `requests.post`, and these create a session for each exchange. The class
+    appends each `ConfigError` to ``wrong`` before it raises it, because `_deliver` suppresses exceptions.
     """
 
     class Session(WholeSession):

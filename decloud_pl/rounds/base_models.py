@@ -57,7 +57,9 @@ class Seen:
 
 @dataclass
 class BaseModels:
-    """Fetches base models and opens them in quarantine, each CID once.
+    """Fetches base models, opens them in quarantine and remembers the results.
+
+    A base model is inspected again only after a temporary problem, such as an unreachable gateway.
 
     Args:
         reader: downloads files by CID.
@@ -167,7 +169,7 @@ class BaseModels:
 
     @staticmethod
     def _hurry(round_: Round, now: int) -> str:
-        """Return why there is no time for an inspection, or "" if there is time."""
+        """Return why the round must be joined without an inspection, or "" if there is time to inspect the model."""
         if round_.trainers_count and round_.trainers_count == round_.max_trainers - 1:
             return "only its CID is checked, because only one place is left"
         left = round_.join_deadline - now

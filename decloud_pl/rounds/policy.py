@@ -29,10 +29,10 @@ class Policy:
         only_round: the only round to work on; None for all rounds.
         stop_after: the daemon stops after this many rounds have ended, and joins no more than this many.
         faucet: if the wallet cannot pay for a round, request an airdrop from the network before the join.
-        patience: how many seconds a temporary reason against a join must last before it is reported.
+        patience: how many seconds a temporary reason for not joining a round must last before it is reported.
         reconcile_interval: seconds between full comparisons of the chain with the journal.
-        on_downloaded: registers a callback, which any thread may call when a download that `prepare` started has ended.
-        wait_for_endpoint: at the start, retry without end while no endpoint answers.
+        on_downloaded: registers a callback for the end of each download that `prepare` starts. Any thread may call it.
+        wait_for_endpoint: when the daemon starts, retry until an RPC endpoint answers.
         stop_seconds: the most seconds that running steps may take when the daemon stops.
     """
 

@@ -372,7 +372,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "a step that raises": (
         (my("module", "Raises"),),
         MINE,
-        r"^The training failed: KeyError: .*the weather.*\. Read the traceback in its log\.$",
+        r"^The training failed: KeyError: .*the weather.*\. Read the traceback in the training's log\.$",
     ),
     "an import that fails": (
         ("module._target_=my_lab.broken.Module",),

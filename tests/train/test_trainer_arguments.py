@@ -449,5 +449,5 @@ def test_an_argument_that_lightning_does_not_have() -> None:
 def test_what_the_trainer_itself_refuses_is_one_sentence(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=r"lightning\.pytorch\.Trainer cannot be built: .*Correct its settings\.$"):
         bench.prepared("trainer.precision=half")
-    with pytest.raises(TrainingError, match=r"The training failed: .*Read the traceback in its log\.$"):
+    with pytest.raises(TrainingError, match=r"The training failed: .*Read the traceback in the training's log\.$"):
         bench.fit("trainer.val_check_interval=1000")

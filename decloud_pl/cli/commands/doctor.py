@@ -1,7 +1,7 @@
 """Check wallet, network, storage, data and machine.
 
 Checks the settings, wallet, RPC, WebSocket, clock, balance, gateways, storage, disk, data sets and device. The exit
-code is 0 if no check found a problem, else 14.
+code is 0 if no check found a problem, otherwise 14.
 
 Examples:
   decloud-trainer doctor

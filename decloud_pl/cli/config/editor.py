@@ -16,7 +16,7 @@ from decloud_pl.errors import ConfigError, DecloudError
 
 
 def edited(file: Path, otherwise: str, check: Callable[[str], None]) -> str | None:
-    """Let the user edit a copy of a file, and return the new text, or None if it is unchanged.
+    """Let the user edit a copy of a file. Return the new text, or None if the text is unchanged.
 
     Args:
         file: the file to copy; this function does not write it.
@@ -75,7 +75,7 @@ def _run_editor(path: Path) -> None:
 
 
 def _again(error: DecloudError) -> bool:
-    """Ask whether the user wants to correct the text now; False without a terminal."""
+    """Ask whether the user wants to correct the text now. Return False if there is no terminal to ask on."""
     if not sys.stdin.isatty():
         return False
     print(error, file=sys.stderr)

@@ -14,7 +14,10 @@ RETRY_AFTER = 300.0
 
 
 class _Job:
-    """A download in a thread. If the process ends first, the next download of the same data set resumes it."""
+    """Downloads a data set in a thread.
+
+    If the process ends before the download, the next download of the data set continues where this one stopped.
+    """
 
     def __init__(self, entry: Entry, data: DataFolder, on_end: Callable[[], object]) -> None:
         self.done_bytes = 0

@@ -47,7 +47,8 @@ Key = tuple[str, str]
 class Arrays:
     """Images and labels in NumPy files.
 
-    ``names`` has the arrays' names by part and role. Only `split` and `count_classes` read the arrays themselves.
+    ``names`` maps a part and a role, such as ``("train", "images")``, to the name of an array in ``path``. Only `split`
+    and `count_classes` read the arrays themselves.
     """
 
     path: Path
@@ -56,7 +57,7 @@ class Arrays:
 
     @property
     def classes(self) -> dict[str, int]:
-        """Empty, because the classes have no names."""
+        """Always empty, because NumPy files contain no class names."""
         return {}
 
     @property
@@ -122,7 +123,8 @@ class Arrays:
 def find(path: Path) -> Arrays | None:
     """Return the arrays at a path, or None if the path has no images with labels.
 
-    If the path contains one folder and no files, look inside that folder. Use an ``.npz`` file if it is the only one.
+    If a folder contains only one folder and no files, look inside that folder instead. If a folder contains exactly one
+    ``.npz`` file, read that file. Otherwise read the folder's ``.npy`` files.
 
     Raises:
         DatasetError: an ``.npz`` file is damaged.

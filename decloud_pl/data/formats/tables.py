@@ -31,7 +31,10 @@ _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_in
 
 
 def all_tables(folder: Path) -> tuple[Path, ...]:
-    """Return the tables in a folder and up to two levels below it. Of several formats, use the first in `SUFFIXES`."""
+    """Return the tables in a folder and up to two levels below it.
+
+    If the tables have several formats, return only the tables in the format that comes first in `SUFFIXES`.
+    """
     if folder.is_file():
         return (folder,) if folder.suffix.lower() in SUFFIXES else ()
     files = [
@@ -64,7 +67,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Texts, and labels as in the files: numbers or words."""
+    """Texts and their labels. The labels are all whole numbers or all words."""
 
     texts: tuple[str, ...]
     labels: list[int] | list[str]
@@ -169,7 +172,7 @@ def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
 
 
 def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """Read a file with a JSON object per line, or with a list of objects. Keep only fields that may be needed."""
+    """Read a file with a JSON object per line, or a JSON list of objects. Return the texts and the labels."""
     kept = {
         *((columns.text,) if columns.text else TEXT_COLUMNS),
         *((columns.label,) if columns.label else LABEL_COLUMNS),
@@ -190,7 +193,7 @@ def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the position of each row as text, and the row. The row is None if its line is not valid JSON."""
+    """Yield the position of each row, such as ``line 3``, and the row. The row is None if it is not valid JSON."""
     with delimited.open_text(path) as file:
         is_list = next((line for line in file if line.strip()), "").lstrip().startswith("[")
         file.seek(0)

@@ -1,8 +1,8 @@
 """The Ray actor that runs one worker process on a machine of the cluster.
 
-`ProcessExecutor` starts the worker here, as it does on the daemon's machine. The worker gets no secrets from the
-machine's environment. It ends when the actor ends, and Ray ends the actor when the driver's job ends. This module does
-not import Ray.
+The actor starts the worker with `ProcessExecutor`, as the daemon does on its own machine. The worker gets no secrets
+from the machine's environment. The worker ends when the actor ends, and Ray ends the actor when the driver's job ends.
+This module does not import Ray.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class TrainingActor:
         self._stop = Event()
 
     def ready(self) -> tuple[str, str, str]:
-        """Return the actor's host name, its decloud_pl version and its folder, as soon as the actor runs."""
+        """Return the actor's host name, decloud_pl version and folder. Ray answers once it has placed the actor."""
         return platform.node(), __version__, str(self._folder)
 
     def receive(self, names: list[str], *contents: bytes) -> None:
@@ -107,7 +107,7 @@ class TrainingActor:
             raise stopped() if isinstance(error, CancelledError) else error
 
     def stop(self) -> None:
-        """Ask the worker to write a checkpoint and stop. Return without waiting for this."""
+        """Ask the worker to write a checkpoint and stop. Do not wait until the worker has stopped."""
         self._stop.set()
 
     def _train(self, seconds_left: float | None) -> None:

@@ -41,7 +41,7 @@ def connected(config: RayConfig, give_up: Callable[[ExecutorUnavailable], None])
 
 
 def _knock(config: RayConfig) -> None:
-    """Fail at once if the cluster's address accepts no connection. Ray itself would take half a minute to notice."""
+    """Raise an error if the cluster's address accepts no connection. Ray itself would need half a minute to notice."""
     host, _, port = config.address.removeprefix("ray://").rpartition(":")
     # Without Ray Client, Ray replaces a loopback address by this machine's network address.
     if host and (config.address.startswith("ray://") or host not in _LOOPBACK):

@@ -52,7 +52,7 @@ class Refused(Exception):
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Skips the random initialization of a network of meta tensors.
+    """Skips the random initialization of a neural network of meta tensors.
 
     Meta tensors hold no values, and torch would import its compiler to initialize them.
     """
@@ -105,7 +105,7 @@ def _found(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _opened(path: Path, most: int) -> int:
-    """Open a regular file and return its descriptor. Refuse a link or a pipe without waiting."""
+    """Open a regular file of at most ``most`` bytes and return its descriptor. Opening a pipe does not block."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -196,7 +196,7 @@ def check_submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
 
 
 def _inspect(path: Path, out: Path) -> dict[str, Any]:
-    """Describe a file's content, and whether it can be used as a base model."""
+    """Return the file's format and tensors, and its number of classes or why it cannot be used as a base model."""
     state = _load_pt(path) if _is_zip(path) else _load_safetensors(path)
     tensors = [[name, str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in state.items()]
     found: dict[str, Any] = {"format": "state_dict" if _is_zip(path) else "safetensors", "tensors": tensors}
@@ -260,7 +260,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _recognise(state: State) -> ModelSpec:
-    """Return the description of the network that a bare state dict belongs to, found by the names of its tensors."""
+    """Return the description of the model that a bare state dict belongs to. The tensors' names identify the model."""
     if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
         classes = int(state["fc2.weight"].shape[0])
         return ModelSpec("simple_cnn", {"num_classes": classes})
@@ -315,7 +315,7 @@ def _try(spec: ModelSpec, weights: State) -> int:
 
 
 def _probe(given: InputSpec) -> torch.Tensor:
-    """Return a batch of two samples: two images of zeros, or an empty text and a text of the largest token number."""
+    """Return a batch of two samples: two images of zeros, or a text of padding and a text of the largest token."""
     if isinstance(given, TextInput):
         numbers = torch.zeros(2, given.length, dtype=torch.int64)
         numbers[1] = given.vocabulary - 1

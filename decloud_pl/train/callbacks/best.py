@@ -17,16 +17,16 @@ _UNKNOWN = -1.0
 class BestWeights(Callback):
     """Keep the weights with the best ``val/accuracy``, on rank zero.
 
-    Put it before callbacks that swap the weights for validation, as averages do. The validated weights are then still
-    in place at the end of the validation epoch.
+    Put this callback before callbacks that swap the weights only for the validation, such as weight averages. At the
+    end of the validation epoch, this callback then reads the validated weights, before they are swapped back.
 
     Args:
-        network: the trained network. The default is the module itself.
+        network: the neural network whose weights to keep. None means the `LightningModule` itself.
         score: returns the accuracy (0 to 1) of a state dict, or None if unknown. Called for weights that were not
             validated.
         report: called with the accuracy (0 to 1) of each validation.
         by_score: call ``score`` after each validation and prefer its accuracy to ``val/accuracy``. Set this if the
-            verdict uses part of the validation data.
+            gate's verdict is measured on part of the validation data.
         keep: how many weights to keep; the best are kept.
     """
 
@@ -58,7 +58,7 @@ class BestWeights(Callback):
         return self._kept
 
     def weights(self, network: nn.Module) -> State:
-        """Return the best weights: the best of the validated weights and the network's current weights.
+        """Return the weights with the best accuracy among the kept weights and the network's current weights.
 
         The current weights may not have been validated, because a callback may change them at the end of the fit, and
         a fit may end between two validations. In this case, ``score`` measures them.
@@ -102,5 +102,5 @@ def _copied(state: State) -> dict[str, torch.Tensor]:
 
 
 def _digest(state: State) -> float:
-    """Return a number that identifies a state."""
+    """Return the sum of all values of a state dict, to recognize the same weights again."""
     return sum(float(tensor.detach().cpu().double().sum()) for tensor in state.values())

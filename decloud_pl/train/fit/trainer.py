@@ -41,7 +41,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit that is ready to run. It resumes from ``checkpoint``, or starts from the base model if that is None."""
+    """A fit that is ready to run. It resumes from ``checkpoint``. If that is None, it starts from the base model."""
 
     trainer: Trainer
     module: LightningModule
@@ -52,7 +52,7 @@ class Fit:
         """Run the fit.
 
         Raises:
-            ConfigError: a callback watches a metric that was not yet logged when the callback read it.
+            ConfigError: a callback watches a metric that the training has not logged.
             TrainingError: any other error, for example from the user's class.
             DecloudError: raised by a callback; passed on unchanged.
         """
@@ -68,7 +68,7 @@ class Fit:
             logger.exception("The training failed")
             raise TrainingError(
                 f"The training failed: {type(error).__name__}: {first_line(error)}.",
-                fix="Read the traceback in its log.",
+                fix="Read the traceback in the training's log.",
             ) from error
 
 

@@ -63,8 +63,8 @@ class Verdict:
         gain: the gain of the file as this network's validators read it; None if it was not measured.
         withheld: why the update is not submitted, as the end of the sentence "nothing was submitted: …". Empty if the
             update passes.
-        misread: whether only the other convention gives a certain gain. A setting must change; other weights would not
-            help.
+        misread: whether the update certainly gains, but only if it is read in the other convention. Changing a
+            setting fixes this; more training would not help.
         unmeasured: why the gain was not measured.
         expected: the lamports that submitting is expected to earn; None if it is unknown.
     """
@@ -90,7 +90,7 @@ class Verdict:
 
 
 def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
-    """Return the verdict on an update file. If it gains only in the other convention, the verdict gives that reason.
+    """Return the verdict on an update file. If the file gains only in the other convention, the verdict says so.
 
     Args:
         rules: the settings that decide.
@@ -118,7 +118,7 @@ def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
 def _by_reward(rules: Rules, gain: Gain, expected: int | None) -> Verdict:
     """Return a verdict that withholds the update if its expected reward is less than the fee.
 
-    If the user has set ``min_gain``, the update passes: it was compared with that setting instead.
+    If the user has set ``min_gain``, the update passes: `judge` has already compared the gain with ``min_gain``.
     """
     payout = rules.payout
     if payout is None or expected is None or rules.min_gain is not None or expected >= payout.fee:

@@ -8,8 +8,8 @@
 Entries have the names of the parameters and buffers. Entries of floating-point buffers are computed like those of
 parameters, in float32. In both conventions, the entry of an integer buffer is trained − base.
 
-With ``top_k``, a tensor is written as sparse (COO) if that takes less space. A sparse tensor has only those entries
-that are among the largest floating-point entries of the whole update.
+``top_k`` is the share of the update's floating-point entries to keep: those with the largest absolute values. A tensor
+is written as sparse (COO), with only its kept entries, if that takes less space. Otherwise it keeps all its entries.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ def encode(
 
 
 def _least_to_keep(entries: State, share: float) -> float:
-    """Return the smallest absolute value to keep, so that ``share`` of all entries are kept; 0 keeps all of them."""
+    """Return the threshold of ``top_k``: an entry is kept if its absolute value is at least this value.
+
+    About ``share`` (0 to 1) of all floating-point entries reach the threshold. If ``share`` is 0, the threshold is 0,
+    which keeps all entries.
+    """
     if not share:
         return 0.0
     sizes = torch.cat([entry.abs().flatten() for entry in entries.values() if entry.dtype.is_floating_point])

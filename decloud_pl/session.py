@@ -49,9 +49,9 @@ class Claim:
 
 
 class Session:
-    """A context manager for a wallet on a network.
+    """A context manager that connects a wallet to a network and gives access to its rounds.
 
-    Its event loop runs in a separate thread, so the same code works in a script and in a notebook.
+    The session's event loop runs in a separate thread, so the same code works in a script and in a notebook.
 
     Args:
         network: a running `LocalNetwork`, the name of a network (``devnet``), or settings from `load_settings`.
@@ -128,9 +128,11 @@ class Session:
     def join_next(self, dataset: str | None = None, *, timeout: float = 300.0) -> SessionRound:
         """Return a joined round that still needs this wallet's update. If there is none, join a new round.
 
+        A new round must satisfy the settings' limits for rewards, validators and creators.
+
         Args:
-            dataset: the name of the data set on chain. Without it, the setting ``datasets`` decides which are suitable.
-            timeout: the most seconds to wait for a suitable round. The settings limit its reward.
+            dataset: the name of the data set on chain; None for the data sets in the setting ``datasets``.
+            timeout: the most seconds to wait for a suitable round.
 
         Raises:
             UsageError: the network does not have the data set.
@@ -156,7 +158,7 @@ class Session:
 class SessionRound:
     """A round in a session. `Session.round`, `Session.join` and `Session.join_next` return it.
 
-    It is a publisher, so `DeltaCallback` can submit an update through it.
+    It has the methods of a `RoundPublisher`, so `DeltaCallback` can submit an update through it.
 
     Attributes:
         id: the round's number.
@@ -247,7 +249,7 @@ class SessionRound:
 
 
 class _Connection:
-    """The state that a session and its rounds share. Account and thread exist only while the session is open."""
+    """The state that a session and its rounds share. `account` and `run` work only while the session is open."""
 
     def __init__(self, compose_settings: Callable[[Sequence[str]], Settings], overrides: Sequence[str]) -> None:
         self._compose = compose_settings
@@ -266,11 +268,11 @@ class _Connection:
 
     @property
     def account(self) -> WalletRounds:
-        """The wallet's account, which only an open session has."""
+        """The object that takes the steps of the wallet's rounds. It exists only while the session is open."""
         return self._open()[1]
 
     def run(self, work: Callable[[WalletRounds], Coroutine[Any, Any, T]]) -> T:
-        """Call ``work`` with the session's account, run the coroutine in the session's thread, return its result."""
+        """Call ``work`` with `account`, and return the result of its coroutine, run in the session's thread."""
         thread, account = self._open()
         return thread.run(work(account))
 

@@ -59,8 +59,8 @@ class Auditor:
 
         Args:
             round_: the round.
-            folder: for downloads; the caller removes it.
-            convention: the convention that the validator is assumed to use; None to call ``self.convention``.
+            folder: the folder for downloads. The caller must remove it.
+            convention: the convention that the validator is assumed to use; None for the result of ``self.convention``.
             background: see `score_round`.
             tell: see `score_round`.
 

@@ -91,7 +91,7 @@ class NetworkConfig:
 
 
 def not_a_public_key(name: str) -> ConfigError:
-    """Return the error for a setting that is not an address. It omits the value, which may be a private key."""
+    """Return the error for a setting that is not an address. Its message omits the value: it may be a private key."""
     return ConfigError(f"{name} is not a Solana address.", fix="Set it to the public key of the account.")
 
 

@@ -180,7 +180,7 @@ class _Detector:
         return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} runs"
 
     async def _latest(self) -> tuple[Round | None, Submission | None]:
-        """Return the latest round with a validator, preferably with trainers too, and one of its submissions."""
+        """Return the latest round with a validator, and one of its submissions. Prefer rounds that have trainers."""
         try:
             counter = await self._chain.counter()
         except DecodeError:
@@ -246,7 +246,10 @@ class _Detector:
         return await self._code(Instruction(self._any.program_id, data, [])) in (_NOT_ENOUGH_KEYS, _NO_ARGUMENTS)
 
     async def _fits(self, dialect: NetworkDialect, round_: Round, submission: Submission | None) -> bool | None:
-        """Return whether a payment needs exactly the accounts of a dialect; None if simulations cannot show this."""
+        """Return whether the program's payments take exactly the accounts that a dialect lists.
+
+        Return None if simulations cannot show this.
+        """
         forms = [dialect.complete_validation(round_.id, validator=round_.validator or round_.creator)]
         if submission is not None:
             forms.insert(0, dialect.claim_reward(round_.id, trainer=submission.trainer))
@@ -292,7 +295,10 @@ class _Detector:
         return inner.code if isinstance(inner, InstructionErrorCustom) else -1
 
     async def _published(self) -> tuple[set[str] | None, str]:
-        """Return the names of the dialects that match the IDL on chain (None without an IDL), and the evidence."""
+        """Return the names of the dialects that match the IDL on chain, and the evidence.
+
+        The names are None if there is no readable IDL.
+        """
         account = await self._rpc.account(idl_address(self._any.program_id))
         if account is None or account.owner != self._any.program_id:
             return None, ""
@@ -310,7 +316,10 @@ class _Detector:
         return {name for name in fitting if len(self._known[name].account_counts) == most}, "its published IDL"
 
     async def _paid(self) -> tuple[set[str] | None, str]:
-        """Return the names of the dialects that match a recent transaction (None if none helps), and the evidence."""
+        """Return the names of the dialects that match a recent transaction, and the evidence.
+
+        The names are None if no recent transaction rules out a dialect.
+        """
         try:
             program = self._any.program_id
             sent = await self._rpc.transactions(program, signatures=_SIGNATURES, most=_TRANSACTIONS)
@@ -323,7 +332,10 @@ class _Detector:
         return None, ""
 
     def _fitting(self, instruction: Instruction) -> set[str]:
-        """Return the names of the dialects whose account count for this instruction matches; empty if all match."""
+        """Return the names of the dialects in which the called instruction takes as many accounts as it has here.
+
+        The set is empty if all dialects match, because the instruction then does not distinguish them.
+        """
         fitting = {
             name
             for name, dialect in self._known.items()

@@ -30,7 +30,7 @@ def is_already_processed(error: TransactionErrorType) -> bool:
 
 
 def typed_error(error: TransactionErrorType, dialect: Dialect, logs: tuple[str, ...] = ()) -> ChainError:
-    """Return the typed error for a transaction error.
+    """Convert a transaction error to an exception of this package.
 
     The result is `ProgramError` if an instruction failed, `InsufficientFunds` if the wallet cannot pay, and otherwise
     `RpcRejected`. A custom error code of an instruction may also mean `InsufficientFunds`.

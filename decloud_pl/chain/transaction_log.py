@@ -1,4 +1,4 @@
-"""The log of signed transactions. `Sender` writes a transaction to it before it sends it."""
+"""The log of signed transactions. `Sender` writes each transaction to the log before sending it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class Attempt:
 
 
 class TransactionLog(Protocol):
-    """A durable log of attempts. After `record` returns, the attempt must survive a crash. ``key`` names the intent."""
+    """A durable log of attempts. After `record` returns, the attempt must survive a crash.
+
+    ``key`` identifies what the transaction does, such as ``join:7``. Repeated attempts have the same key.
+    """
 
     def record(self, key: str, attempt: Attempt) -> None: ...
 
@@ -42,9 +45,9 @@ class TransactionLog(Protocol):
 
 
 class MemoryTransactionLog:
-    """A log that only exists in memory. Tests use it, and so do the creator and the validator of a local network.
+    """A log that only exists in memory, for tests and for the creator and the validator of a local network.
 
-    These need no durable log, because they read each result from the chain.
+    The creator and the validator need no durable log, because they read each result from the chain.
     """
 
     def __init__(self) -> None:

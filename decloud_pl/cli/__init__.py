@@ -47,7 +47,7 @@ _GARBAGE_OF_BRIEF = 1_000_000
 class Program(Group):
     """The commands of a package. Each command is a module that defines ``run``.
 
-    A module is imported when its command is called. Its first line describes the command in the list of commands.
+    A module is imported when its command is called. The list of commands shows the first line of the module's file.
     """
 
     def __init__(self, package: str = "decloud_pl.cli.commands") -> None:
@@ -116,11 +116,11 @@ def _invoke(given: list[str]) -> int:
 
 
 def _as_ours(error: click.UsageError) -> UsageError:
-    """Return click's error as a `UsageError` of this package, because click itself would print its usage first."""
+    """Convert click's error to this package's `UsageError`, because click would print the command's usage first."""
     path = NAME if error.ctx is None else error.ctx.command_path
     if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "round_id":
         command = path.rpartition(" ")[2]
         return UsageError(f"{command} needs the ID of a round.", fix="Run `decloud-trainer list` to see the rounds.")
     message = " ".join(error.format_message().split()).replace("'[ID]'", "'ID'")
     message = message.replace("(Did", "Did").replace("?)", "?")
-    return UsageError(message if message.endswith((".", "?")) else f"{message}.", fix=f"See {path} --help.")
+    return UsageError(message if message.endswith((".", "?")) else f"{message}.", fix=f"See `{path} --help`.")

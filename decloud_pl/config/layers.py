@@ -1,6 +1,7 @@
 """The layers above the built-in settings: preset < experiment < config.json < environment < command line.
 
-A layer maps each place that it sets in the configuration tree to an `Assignment`, which records the value's origin.
+A place is the path of a value in the configuration tree, such as ``network.rpc_url``. A layer maps each place that it
+sets to an `Assignment`, which records the value's origin.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class Sources:
         home: the folder of config.json; None if neither config.json nor the environment applies.
         assignments: the layer of config.json and the environment, including secrets and other settings outside of the
             tree.
-        command_line: the assignments of the overrides, by their places in the tree.
-        overrides: the overrides in Hydra's grammar, with places instead of short names.
+        command_line: the layer of the overrides.
+        overrides: the overrides in Hydra's grammar. They use places, such as ``network.rpc_url``, instead of short
+            names.
     """
 
     home: Path | None = None
@@ -71,10 +73,12 @@ class Sources:
     overrides: tuple[str, ...] = ()
 
     def with_overrides(self, overrides: Sequence[str], *, sweep: bool = False) -> Sources:
-        """Return a copy with another command line; in a ``sweep``, commas separate values.
+        """Return a copy with ``overrides`` as its command line.
+
+        In a ``sweep``, an override may list several values, separated by commas.
 
         Raises:
-            ConfigError: an override is not a setting, is a secret or contradicts another one.
+            ConfigError: an override is not a setting, sets a secret, or contradicts another override.
         """
         found = [_override(text, secret_names(self.home), sweep=sweep) for text in overrides]
         typed = _layer("The command line", (entry for _, entries in found for entry in entries))
@@ -82,7 +86,7 @@ class Sources:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders that contain the choices of each group: ``conf/``, and the user's own if it exists."""
+        """The folders with the configuration groups: the built-in one, and ``conf`` in the home folder if it exists."""
         return conf_folders(self.home)
 
     @property
@@ -96,9 +100,9 @@ class Sources:
 
     @cached_property
     def kept(self) -> Layer:
-        """The layer of config.json and the environment that applies below the command line.
+        """The layer of config.json and the environment, without the values that do not suit the command line.
 
-        It lacks the values in each group for which the command line makes another choice.
+        Those are the values in each group for which the command line makes another choice, see `_below`.
         """
         return _below(self.assignments, self.command_line)
 
@@ -114,16 +118,16 @@ class Sources:
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers above the built-in one, in descending precedence."""
+        """All layers except the built-in one, the layer with the highest precedence first."""
         return [self.command_line, self.kept, *self.files]
 
     def of_training(self) -> tuple[str, ...]:
-        """Return the places of all settings and group choices of the training that any layer sets."""
+        """Return the place of each setting and group choice that belongs to the training and that any layer sets."""
         places = {place for layer in self.layers for place in layer}
         return tuple(sorted(place for place in places if place.partition(".")[0] in _OF_A_TRAINING))
 
     def origin(self, place: str) -> str:
-        """Return the origin of a place's value, or of its group choice if no layer sets the place."""
+        """Return the origin of the value at a place. If no layer sets it, return the origin of its group's choice."""
         for key, entry in (pair for layer in self.layers for pair in layer.items()):
             if sets(key, place):
                 return entry.origin
@@ -138,7 +142,7 @@ class Sources:
 
 
 def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False) -> Sources:
-    """Read config.json and the environment, and put the overrides on top.
+    """Read config.json and the environment, and add the overrides, which take precedence.
 
     Raises:
         ConfigError: a setting in config.json, in the environment or in the overrides is invalid.
@@ -170,7 +174,7 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
 
 
 def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the place and value of each leaf of nested mappings and dataclasses."""
+    """Yield each leaf of nested mappings and dataclasses: its path, such as ``network.rpc_url``, and its value."""
     for key, value in tree.items():
         if is_dataclass(value):
             value = vars(value)  # noqa: PLW2901
@@ -181,7 +185,7 @@ def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
-    """Return a layer from assignments. If a name occurs twice, its last assignment applies.
+    """Return the layer that consists of ``entries``. If a name occurs twice, its last assignment applies.
 
     Raises:
         ConfigError: two names of the same value are set to different values.
@@ -211,7 +215,10 @@ def _below(layer: Layer, above: Layer) -> Layer:
 
 
 def sets(key: str, place: str) -> bool:
-    """Return whether an assignment to ``key`` sets ``place``. A group choice does not set the values in its group."""
+    """Return whether an assignment at ``key`` sets the value at ``place``, or a part of that value.
+
+    A group choice, such as ``network=devnet``, does not count as setting the values in the group.
+    """
     inside = key.startswith(f"{place}.") or place.startswith(f"{key}.")
     return key == place or (inside and key not in groups() and place not in groups())
 
@@ -238,12 +245,12 @@ def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
 
 
 def variable_of(name: str) -> str:
-    """Return a setting's environment variable, such as ``DECLOUD_NETWORK_RPC_URL``."""
+    """Return the name of a setting's environment variable, such as ``DECLOUD_NETWORK_RPC_URL``."""
     return f"{_PREFIX}{name.replace('.', '_').upper()}"
 
 
 def _variables(environ: Mapping[str, str], home: Path) -> Iterator[Assignment]:
-    """Yield the settings in the environment."""
+    """Yield an assignment for each environment variable that sets a setting."""
     every = (*names.settings_by_name(home), *ALIASES, *ALIASES.values())
     known = {**storages(home).variables, **{variable_of(name): name for name in every}}
     for variable, text in environ.items():

@@ -62,7 +62,7 @@ class Daemon:
         self._policy = policy
         self._watch = watch
         self._stopping = asyncio.Event()
-        # Keyed by round, so that an event and a poll for the same round cause one look.
+        # Keyed by round, so that an event and a poll for the same round start only one task.
         self._due: dict[int, None] = {}
         self._wake = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[Again | None]] = {}
@@ -95,7 +95,7 @@ class Daemon:
 
     @property
     def stop_words(self) -> str:
-        """A sentence about what a stop would do now."""
+        """A sentence that says what happens if the daemon is stopped now."""
         finishing = {*self.driver.finishing, *self._ready()}
         return said_at_once(self.driver.training, finishing, self._policy.stop_seconds)
 
@@ -145,7 +145,7 @@ class Daemon:
     async def _begin(self) -> None:
         """Connect to the chain and queue its rounds.
 
-        If no endpoint answers, retry a few times, or without end if the policy waits for the endpoint.
+        If no endpoint answers, retry a few times. If the policy has ``wait_for_endpoint``, retry until one answers.
         """
         steps = self._steps
 
@@ -179,9 +179,10 @@ class Daemon:
                 task.add_done_callback(partial(self._done, round_id))
 
     async def _drain(self) -> None:
-        """Cancel the tasks that may end at once, and let the other tasks finish within the policy's ``stop_seconds``.
+        """Cancel the tasks that may be interrupted. Wait up to the policy's ``stop_seconds`` for the other tasks.
 
-        Submit the updates that wait for their late submission, because the daemon cannot submit them after the stop.
+        Meanwhile, submit the published updates that were to be submitted shortly before their deadlines, because the
+        daemon will no longer run then.
         """
         for timer in self._timers.values():
             timer.cancel()
@@ -200,7 +201,10 @@ class Daemon:
         await cancel_all(everything, again_after=_CANCEL_TRAINING_AGAIN)
 
     def _ready(self) -> list[int]:
-        """Return the rounds whose updates a stop must submit. The list is empty if the journal cannot be read."""
+        """Return the rounds with a published update that must be submitted before the daemon stops.
+
+        The list is empty if the journal cannot be read.
+        """
         with contextlib.suppress(JournalError):
             return self.driver.ready()
         return []
@@ -228,12 +232,12 @@ class Daemon:
             self.stop()
 
     def _ask(self, round_id: int) -> None:
-        """Queue a completed round for the background work."""
+        """Queue a completed round to be scored in the background."""
         for work in self._background:
             work.ask(round_id)
 
     def _give_up_on_failure(self, task: asyncio.Task[Any]) -> None:
-        """Stop the daemon if a task failed. The cause is a journal that is not writable, or an internal error."""
+        """Stop the daemon if a task failed. Only an unusable journal or an internal error makes a task fail."""
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self.stop()
@@ -276,7 +280,10 @@ class Daemon:
                 self._mark(self.discovery.on_event(event))
 
     async def _poll(self) -> None:
-        """Poll the chain periodically and after each subscription. Polls never overlap, however long one takes."""
+        """Poll the chain periodically, and each time the WebSocket subscription starts.
+
+        Polls never overlap, however long one takes.
+        """
         while True:
             for _ in range(_POLLS_WHILE_WATCHING):
                 with contextlib.suppress(TimeoutError):
@@ -294,7 +301,10 @@ class Daemon:
             await self.driver.sightings.look_at_splits(self._steps.chain)
 
     async def _follow_upgrades(self) -> None:
-        """Detect the revision every hour. After an upgrade that changes only the convention, no instruction fails."""
+        """Detect the program's revision at regular intervals (by default every hour).
+
+        Failed instructions alone would not reveal every upgrade: if an upgrade changes only the convention, none fails.
+        """
         revisions = self._steps.revisions
         while revisions is not None:
             await asyncio.sleep(self._policy.reconcile_interval)
@@ -321,7 +331,7 @@ class Daemon:
                 self._steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
 
     def _is_news(self, trouble: str) -> bool:
-        """Return whether to report a failure: the first time, and again after `_NEWS_AGAIN` seconds without it."""
+        """Return whether to report a failure: only if none like it occurred in the last `_NEWS_AGAIN` seconds."""
         now, kind = self._steps.monotonic(), _DIGITS.sub("", trouble)
         self._told = {known: at for known, at in self._told.items() if now - at < _NEWS_AGAIN}
         is_news = kind not in self._told

@@ -1,4 +1,4 @@
-"""The pages. Each draws one result of `Views` and then updates it in place."""
+"""The dashboard's pages. Each page shows one result of `Views` and keeps it up to date while the page is open."""
 
 from __future__ import annotations
 

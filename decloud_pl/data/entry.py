@@ -29,7 +29,7 @@ class DataFolder:
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any] | None) -> DataFolder:
-        """Return the `DataFolder` that a configuration node describes. None means the defaults."""
+        """Return the `DataFolder` that a configuration node describes. If ``node`` is None, use the defaults."""
         given = dict(node or {})
         home = os.environ.get("DECLOUD_HOME") or "~/.decloud-trainer"
         folder = Path(str(given.get("folder") or Path(home) / "data")).expanduser()
@@ -62,15 +62,16 @@ class Entry:
     """A data set that this package can read, as its file in ``conf/dataset`` declares it.
 
     Attributes:
-        name: the file's name. It is also the chain's name, if the chain has this data set.
+        name: the data set's name, which is also the name of its file. If the data set exists on chain, it has the same
+            name there.
         kind: the kind of the samples.
         num_classes: number of labels.
         test_samples: number of samples in the test split; None if not declared.
         licence: the licence of the data.
         size: the size as text, for people.
         folder: the data set's folder below a data folder; empty if a dependency contains the data.
-        files: required files, each possibly with ``.gz``; empty for tables, which are found by their names.
-        splits: the word that the paths of a split's tables contain, by ``train`` and ``test``.
+        files: required files, which may have the additional suffix ``.gz``; empty for tables, see ``splits``.
+        splits: maps ``train`` and ``test`` to a word. The tables of a split are the files whose paths contain the word.
         elsewhere: glob patterns of other folders that may contain the files, such as those of a system package.
         downloads: files to download if the data set is nowhere on this machine.
         node: the whole declaration.
@@ -149,9 +150,9 @@ class Entry:
             ) from error
 
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
-        """Return the folder that has every file, or None if no folder has. If ``root`` is given, search only there.
+        """Return the folder with all files of the data set, or None if there is no such folder.
 
-        For a data set inside a dependency, return an empty path.
+        If ``root`` is given, search only there. For a data set inside a dependency, return an empty path.
         """
         if self.is_embedded:
             return Path()

@@ -30,7 +30,7 @@ class Item:
         bytes_on_disk: size of the files.
         download_bytes: size of the download; 0 if unknown.
         problem: why the data set cannot be used; empty if it can.
-        rounds: the chain's names of the data sets whose rounds are trained on this data set.
+        rounds: the data set names on chain for which this data set is used. A mapping can assign several names to it.
         classes: the label of each class folder; empty if the files are not in class folders.
     """
 

@@ -22,7 +22,7 @@ _TEST_WORDS = ("test", "validation", "valid", "val", "dev")
 
 @dataclass(frozen=True)
 class TextTableFiles:
-    """Tables of texts, by part."""
+    """Tables of texts. ``parts`` maps ``train`` and ``test``, or ``all``, to the files of the tables."""
 
     parts: dict[str, tuple[Path, ...]]
     columns: tables.Columns
@@ -33,7 +33,7 @@ class TextTableFiles:
 
     @property
     def classes(self) -> dict[str, int]:
-        """The label of each class name; empty if the labels in the files are numbers."""
+        """Maps each class name to its label; empty if the labels in the files are numbers."""
         return {word: label for label, word in enumerate(self._words)}
 
     def split(self, part: str) -> TextSplit:
@@ -131,8 +131,8 @@ class UserFiles:
 
     Args:
         name: the user's name for the data set.
-        root: the path. After ``?`` it may have a table's columns, such as ``reviews.csv?text=review&label=stars``, or
-            the number that stands for the first class, such as ``digits?first_label=1``.
+        root: the path. After ``?`` it may name a table's columns, as in ``reviews.csv?text=review&label=stars``, or the
+            number that stands for the first class, as in ``digits?first_label=1``.
         num_classes: required number of classes; None to count the classes in the files.
     """
 
@@ -185,8 +185,8 @@ class UserFiles:
         """Return the same samples with ``first_label`` subtracted from their labels.
 
         Raises:
-            DatasetError: the path has a ``first_label`` but the labels are words, or it has no ``first_label`` but the
-                labels start above 0.
+            DatasetError: the path has a ``first_label``, but the labels are words. Or the path has no ``first_label``,
+                but the training labels start above 0.
         """
         first = self._first_label
         low = int(loaded.labels.min()) if len(loaded.labels) else 0

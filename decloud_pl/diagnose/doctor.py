@@ -80,7 +80,7 @@ class Finding:
 
 
 async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[], Wallet]) -> list[Finding]:
-    """Run all checks. A failed check does not stop the others.
+    """Run all checks, even if some of them fail. Return their findings.
 
     Args:
         settings: the daemon's settings.
@@ -197,7 +197,11 @@ async def _chain(
 
 
 async def _methods(network: NetworkConfig, dialect: Dialect, wallet: Wallet | None) -> list[Finding]:
-    """Return one finding per endpoint: the methods that it refuses, and what follows if all endpoints refuse them."""
+    """Return one finding per endpoint: the RPC methods that the endpoint refuses.
+
+    If all endpoints refuse a method, the fix says what the daemon cannot do without the method, or that the user needs
+    an endpoint that supports it.
+    """
 
     async def probe(url: str) -> Abilities:
         rpc = make_rpc(replace(network, rpc_url=url, fallback_rpc_urls=[]))
@@ -306,7 +310,7 @@ def _disk(home: Path) -> Finding:
 
 
 def _folders(folders: Iterable[Path]) -> Finding:
-    """Check whether other users can open the folders. Do not change the modes: the user may share them on purpose."""
+    """Check whether other users can open the folders. Their modes stay, because they may be shared on purpose."""
     wide = [path for path in folders if path.is_dir() and path.stat().st_mode & _SECRET_MODE]
     if not wide:
         return Finding("folders", "ok", "other users cannot open the folders")

@@ -30,7 +30,8 @@ _SAVE = f"INSERT OR REPLACE INTO rounds ({', '.join(_COLUMNS)}) VALUES ({_MARKS}
 class Journal(JournalReader):
     """Reads and writes the rows of one owner in one file.
 
-    Calls are short (at most one fsync) and come from one thread, so the daemon's event loop makes them directly.
+    All calls must come from one thread. Each call is so short (at most one fsync) that the daemon's event loop may wait
+    for it.
 
     Args:
         path: the journal's file; a missing file is created.
@@ -95,7 +96,7 @@ class Journal(JournalReader):
             self._db.execute("ROLLBACK")
 
     def save(self, record: RoundRecord) -> None:
-        """Write a round's row, and a transition if its state or reason has changed. Return once both are on disk."""
+        """Write a round's row to disk. If its state or reason has changed, also record the transition."""
         now = self._now()
         before = self.get(record.round_id)
         with self.transaction() as db:

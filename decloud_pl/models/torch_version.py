@@ -1,4 +1,4 @@
-"""The oldest version of torch that may open strangers' files."""
+"""Check that the installed torch can open strangers' files safely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OLDEST = (2, 10)
 
 
 def check_torch() -> None:
-    """Check the installed version without importing torch.
+    """Check the installed version of torch without importing torch.
 
     Raises:
         ConfigError: torch is too old or not installed.

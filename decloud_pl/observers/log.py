@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Removes keys from the addresses in log lines and tracebacks, because other libraries log complete addresses.
+    """Shortens the URLs in log lines and tracebacks, because other libraries log complete URLs with API keys.
 
     Each message stays on one line, so that untrusted text cannot imitate a line of the log.
     """
@@ -41,7 +41,10 @@ class RedactingFormatter(logging.Formatter):
 
 
 class LoggingReporter:
-    """Writes each event to the log, then passes it on. A round's state is logged again only for a new reason."""
+    """Writes events to the log, and passes every event to ``inner``.
+
+    While a round stays in the same state, the state is logged again only if the reason is new.
+    """
 
     def __init__(self, inner: Reporter) -> None:
         self._inner = inner
@@ -53,7 +56,11 @@ class LoggingReporter:
         self._inner.report(event)
 
     def _is_written(self, record: RoundRecord) -> bool:
-        """Return whether a change needs no log line: the log has its state and reason, or a `Trouble` follows."""
+        """Return whether to skip the log line for a change. If it is not skipped, remember its state and reason.
+
+        A line is skipped if the round's state is already in the log, and the reason is empty or in the log, too. It is
+        also skipped if the step will be retried, because a `Trouble` event with the reason follows.
+        """
         state, reason = self._written.get(record.round_id, (None, ""))
         if state is record.state and (record.next_try_at or record.reason in ("", reason)):
             return True

@@ -16,7 +16,7 @@ from decloud_pl.journal.reader import JournalReader
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The convention by which a validator is assumed to read updates.
+    """The convention that a validator is assumed to use.
 
     Attributes:
         convention: how the validator applies an update's entries.

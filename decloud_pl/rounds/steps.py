@@ -1,6 +1,7 @@
 """The steps of a round: join, train, publish, submit, check, claim.
 
-Each step first writes its state to the journal, and returns the new row. It may be repeated without harm.
+Each step first writes the round's new state to the journal. At its end, it returns the round's row in the journal.
+Repeating a step does no harm.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _EXPIRY_SECONDS = 120.0
 
 
 class Plan(Protocol):
-    """The plan of a training, see `decloud_pl.train.plan.TrainingPlan`."""
+    """The plan of a training. See `decloud_pl.train.plan.TrainingPlan`."""
 
     def write(self, folder: Path) -> None: ...
 
@@ -80,7 +81,7 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of rounds, with everything that they need.
+    """The steps of rounds, and the objects that the steps use.
 
     Attributes:
         rounds_folder: the parent of the rounds' folders.
@@ -117,7 +118,7 @@ class Steps:
         return self.rounds_folder / str(round_id)
 
     def update_on_disk(self, round_id: int) -> Update | None:
-        """Return a round's finished update, or None without one.
+        """Return a round's finished update, or None if the folder has none.
 
         A damaged ``update.json`` is renamed, so that the round is trained again.
         """
@@ -326,7 +327,10 @@ class Steps:
         return self.keep(replace(record, submit_signature=signature or record.submit_signature))
 
     async def check(self, record: RoundRecord, round_: Round) -> RoundRecord:
-        """Send the transaction that moves a stalled round past its deadline. Anyone may send it, but nobody has."""
+        """Send the transaction that moves a round to its next status after a deadline.
+
+        Any wallet may send it. This wallet does if no other wallet has.
+        """
 
         async def landed() -> bool:
             current = await self.chain.round(record.round_id)
@@ -400,7 +404,7 @@ class Steps:
         return publish_reserve(self.journal.rounds(), self.planner.publish_reserve)
 
     def submit_margin(self) -> float | None:
-        """Return the seconds to leave for submitting before a deadline, or None if no transaction was measured."""
+        """Return the seconds to leave for submitting before a deadline, or None if no transaction was timed yet."""
         latest = self.journal.rounds(limit=_SUBMITS_REMEMBERED, descending=True)
         return submit_margin(latest, self.planner.publish_reserve)
 
@@ -430,16 +434,19 @@ def fetch_base_model(
 
 
 def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
-    """Return the seconds to leave for publishing: a multiple of the slowest recent duration, but at least ``least``."""
+    """Return the seconds to leave for publishing an update before the deadline.
+
+    They are a multiple of the longest time that publishing recently took, but at least ``least``.
+    """
     measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
     return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
 
 
 def submit_margin(records: Sequence[RoundRecord], reserve: float) -> float | None:
-    """Return the seconds to leave for the transaction that submits, or None if no transaction was measured.
+    """Return the seconds to leave for submitting an update, or None if no transaction was timed yet.
 
-    They suffice if the first transaction gets lost: it expires, and the second one may take several times as long as
-    the slowest recent transaction. Joins and claims are measured for this, because they are sent in the same way.
+    There is time for two attempts. The first transaction may get lost and expire. The second transaction may then take
+    several times as long as the slowest recent join or claim, which are sent in the same way as a submission.
 
     Args:
         records: the rows of this wallet's latest rounds.

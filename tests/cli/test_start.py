@@ -57,7 +57,7 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["--no-auto"], 2, "No such option '--no-auto'. Did you mean one of: '--no-auto-claim', '--no-auto-train'?"),
         (["--fast"], 2, "No such option '--fast'."),
         (["--epoch", "2"], 2, "No such option '--epoch'. Did you mean '--epochs'?"),
-        (["--epochs"], 2, "Option '--epochs' requires an argument. See decloud-trainer start --help."),
+        (["--epochs"], 2, "Option '--epochs' requires an argument. See `decloud-trainer start --help`."),
         (["fast"], 3, "'fast' is not a setting. Write KEY=VALUE"),
         (["+unknown=1"], 3, "Unknown setting 'unknown'."),
         (["+epoch=1"], 3, "Unknown setting 'epoch'. Did you mean 'epochs'?"),

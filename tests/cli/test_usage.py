@@ -24,7 +24,7 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], 2, "See decloud-trainer --help."),
+        ([], 2, "See `decloud-trainer --help`."),
         (["confg"], 2, "No such command 'confg'. Did you mean 'config'?"),
         (["train"], 2, "train needs the ID of a round."),
         (["train", "--epochs", "2", "batch_size=3"], 2, "train needs the ID of a round."),
@@ -39,10 +39,10 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["datasets", "--download", "nope"], 8, "No reader supports the data set 'nope'. Known: agnews, "),
         (["datasets", "--download", "mnits"], 8, "Did you mean 'mnist'?"),
         (["localnet", "--dataset", "cifr10"], 2, "The network has no data set 'cifr10'. Did you mean 'cifar10'?"),
-        (["fly"], 2, "No such command 'fly'. See decloud-trainer --help."),
+        (["fly"], 2, "No such command 'fly'. See `decloud-trainer --help`."),
         (["stats"], 2, "No such command 'stats'. Did you mean"),
         (["storage", "putt"], 2, "No such command 'putt'. Did you mean 'put'?"),
-        (["storage"], 2, "Missing command. See decloud-trainer storage --help."),
+        (["storage"], 2, "Missing command. See `decloud-trainer storage --help`."),
         (["wallet"], 2, "Choose from: new, address."),
         (["completion", "bsh"], 2, "unknown choice 'bsh'. Did you mean 'bash'?"),
         (["list", "--status", "trainin"], 2, "unknown choice 'trainin'. Did you mean 'training'?"),

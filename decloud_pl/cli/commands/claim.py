@@ -20,7 +20,7 @@ from decloud_pl.errors import UsageError
 @overrides
 def run(round_id: int | None, every: bool, as_json: bool, overrides: list[str]) -> int:
     if (round_id is None) is not every:
-        raise UsageError("claim needs either the ID of a round or --all.", fix="See decloud-trainer claim --help.")
+        raise UsageError("claim needs either the ID of a round or --all.", fix="See `decloud-trainer claim --help`.")
     from decloud_pl.cli.manual import take_step
 
     return take_step("claim", round_id, overrides, json=as_json)

@@ -87,7 +87,7 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
 def _excluded(
     rounds: Sequence[Round], rewards: RewardsConfig, known: Mapping[str, tuple[int, int]]
 ) -> dict[int, list[Check]]:
-    """Return the user's rules for validators and creators that exclude an open round, by the ID of the round."""
+    """Map the ID of each excluded open round to the user's rules for validators and creators that exclude it."""
     from decloud_pl.rounds.select import party_rules
 
     found = {
@@ -99,9 +99,9 @@ def _excluded(
 
 
 async def _rounds(settings: Settings, limit: int | None) -> tuple[list[Round], int, Mapping[str, tuple[int, int]]]:
-    """Return the latest rounds, the chain's time, and for each validator the counts from `completion`.
+    """Return the latest rounds, the chain's time, and each validator's round counts (see `completion`).
 
-    The counts are read only if ``rewards.min_completion`` is set.
+    There are no counts if ``rewards.min_completion`` is not set.
     """
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.journal.owner import Owner

@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 class PatientConsole(Console):
-    """A console that ignores a closed pipe; rich would end the program."""
+    """A console that ignores a closed pipe. The console of rich would end the program."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -253,7 +253,7 @@ def _linked_checksum(answers: Sequence[requests.Response]) -> str:
 
 
 def _check(path: Path, checksum: str) -> tuple[str, bool]:
-    """Return the file's SHA-256, and whether the file matches the checksum. Any file matches an empty checksum."""
+    """Return the file's SHA-256, and whether ``checksum`` matches the file. An empty checksum matches every file."""
     algorithm, _, expected = checksum.partition(":")
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", algorithm or "sha256"}}
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The agents' child process: ``python -m decloud_pl.localnet.agents``. See `bench_child`."""
+"""Start the child process of the local network's creator and validator; see `bench_child`."""
 
 from __future__ import annotations
 

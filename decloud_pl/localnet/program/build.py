@@ -1,7 +1,7 @@
 """Build the program, once per revision: ``python -m decloud_pl.localnet.program.build [--check] [--output FOLDER]``.
 
-The same sources and the same compiler give the same bytes on every machine: the file does not depend on the machine,
-the folder or the time.
+The same sources and the same compiler give the same bytes. The built file does not depend on the machine, the folder or
+the time.
 """
 
 from __future__ import annotations

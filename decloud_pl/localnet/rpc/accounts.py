@@ -77,7 +77,10 @@ API_VERSION = "3.0.0"
 
 
 def account_json(account: Account | None, config: dict[str, Any]) -> dict[str, Any] | None:
-    """Encode an account as ``config`` requests: with its encoding, and only the part of the data in ``dataSlice``."""
+    """Return an account as JSON, in the encoding that ``config`` requests.
+
+    If ``config`` has a ``dataSlice``, return only that part of the account's data.
+    """
     if account is None:
         return None
     data = bytes(account.data)

@@ -110,8 +110,8 @@ def _walk(
 ) -> Iterator[bytes]:
     """Yield the file bytes in one block and in the blocks below it.
 
-    ``expected`` is their number according to the parent, or None for the root. ``waiting`` is the number of links in
-    the blocks above this block.
+    ``expected`` is the number of these bytes as the parent block declares it; None for the root. ``waiting`` is the
+    number of links in the blocks above this block.
     """
     if depth > _DEEPEST:
         raise malformed(f"The file's DAG is deeper than {_DEEPEST} levels.")

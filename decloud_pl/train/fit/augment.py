@@ -82,7 +82,7 @@ class Augmentation:
 
 
 def _coins(indices: torch.Tensor) -> torch.Tensor:
-    """Return 0 or 1 for each number. A number always gets the same value, and half of the numbers get 1.
+    """Map each index to 0 or 1. The same index always gets the same value, and about half of the indices get 1.
 
     This is a multiplicative hash of 32 bits.
     """

@@ -1,4 +1,4 @@
-"""Convert samples to network input, in the same way for training and for scoring.
+"""Convert samples to a neural network's input, in the same way for training and for scoring.
 
 An encoder works in two steps. `pack` turns samples into a tensor that is as small as possible, so that a whole data set
 fits into memory. Each sample is packed independently of the others, so a split can also be packed in parts. `batch`
@@ -25,7 +25,7 @@ _RESIZE_BATCH = 4096
 
 
 class ImageEncoder:
-    """Images resized to ``spec.size``, with three channels, normalized.
+    """Converts images: resizes them to ``spec.size``, gives them three channels, and normalizes them.
 
     Packed: uint8 (N, C, size, size). C is 1 for gray images; `batch` copies that channel.
     Batch: float32 (N, 3, size, size), channels last.
@@ -65,7 +65,7 @@ class ImageEncoder:
 
 
 class TextEncoder:
-    """Texts as token numbers. Packed: int32 (N, length). Batch: int64 (N, length)."""
+    """Converts texts to token numbers. Packed: int32 (N, length). Batch: int64 (N, length)."""
 
     def __init__(self, spec: TextInput) -> None:
         self._spec = spec

@@ -1,4 +1,7 @@
-"""Recipes: values for a training's nodes that belong together. The user's own settings take precedence over them."""
+"""Recipes: sets of values for a training's configuration that work well together.
+
+The user's own settings take precedence over the values of a recipe.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +45,10 @@ def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float
 
 
 def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dict[str, Any]:
-    """Return the configuration nodes that a recipe changes, by name. Settings in ``given`` keep the user's values.
+    """Map the name of each configuration node that a recipe changes to the changed node.
 
-    Of the recipe's image augmentations, only shifts and those that the data set lists are used.
+    Settings in ``given`` keep the user's values. An image augmentation of the recipe is used only if it is a shift or
+    if the data set's declaration lists it.
     """
     found: dict[str, Any] = {}
     for name in (*_REPLACED, *_MERGED):
@@ -61,7 +65,7 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
 
 
 def with_chosen(config: Config, given: Collection[str]) -> Config:
-    """Return the configuration with the user's recipe applied; unchanged if the user has not chosen a single recipe."""
+    """Return the configuration with its recipe applied. If it has several candidate recipes, return it unchanged."""
     if "candidates" in config.recipe:
         return config
     return dataclasses.replace(config, **nodes(config, config.recipe, given))

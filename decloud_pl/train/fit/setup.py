@@ -51,8 +51,8 @@ LOWER_RATE = 0.1
 class FitSetup:
     """Builds the parts of each fit. Every fit of a round starts with the same base model and data.
 
-    ``state`` is the base model's state dict, in CPU memory. ``competes`` means that the training is planned to last
-    until its deadline.
+    ``state`` is the base model's state dict, in CPU memory. ``competes`` says whether the recipe and the number of
+    epochs were chosen to use the time until the deadline.
     """
 
     plan: TrainingPlan
@@ -92,9 +92,9 @@ class FitSetup:
 
     @property
     def candidates(self) -> tuple[CandidateName, ...]:
-        """The candidates for the update's weights.
+        """The kinds of weights that the training compares with its last weights, to choose those of the update.
 
-        They exclude ``lower_rate`` in an experiment, whose score must be that of its configured learning rate.
+        In an experiment, ``lower_rate`` is left out, because the score must belong to the configured learning rate.
         """
         once = self.round.score_split == "test"
         wanted = [name for name in self.config.update.candidates if not (once and name == "lower_rate")]
@@ -106,14 +106,14 @@ class FitSetup:
         return dataclasses.replace(self, plan=dataclasses.replace(self.plan, config=config))
 
     def slower(self, factor: float) -> FitSetup | None:
-        """Return the same setup with its learning rate times ``factor``; None if the optimizer's node has no lr."""
+        """Return the same setup with ``factor`` times the learning rate, or None if the optimizer's node has no lr."""
         rate = self.config.optimizer.get("lr")
         if self.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
             return None
         return self.with_nodes(optimizer={**self.config.optimizer, "lr": rate * factor})
 
     def network(self) -> nn.Module:
-        """Return a new network with the base model's weights."""
+        """Return a new neural network with the base model's weights."""
         network = build_network(self.base.spec.architecture, self.base.spec.hyper_parameters)
         network.load_state_dict(self.state)
         return network.to(memory_format=torch.channels_last)
@@ -131,7 +131,7 @@ class FitSetup:
         return Judge(self.network(), self.state, held_out, rules, test_samples=samples)
 
     def module(self) -> LightningModule:
-        """Return the module to train, with the base model in it.
+        """Return the Lightning module to train. It contains a network with the base model's weights.
 
         Raises:
             ConfigError: the module cannot be built, or `check_module` refuses it.
@@ -186,8 +186,8 @@ class FitSetup:
     ) -> Fit:
         """Prepare a fit that starts from the base model, or resumes from the checkpoint of an earlier run of this plan.
 
-        Seed the random number generators before you create the module. A checkpoint that is damaged or belongs to
-        another plan is ignored.
+        The caller must seed the random number generators before it creates ``module``. A checkpoint that is damaged or
+        belongs to another plan is ignored.
 
         Raises:
             ConfigError, TrainingError: see `make_trainer`.

@@ -45,7 +45,10 @@ class Finisher:
     processes: int = 1
 
     def __call__(self, update: Update) -> Update:
-        """Judge the fit's update, or a better update of another fit at a lower rate. Return the judged update.
+        """Judge the fit's update and return it with the verdict.
+
+        If its gain is uncertain, and the plan and the time allow it, first train again at a lower rate. If the second
+        training is better, judge and return its update instead.
 
         Raises:
             TrainingStopped: a stop was requested. After a restart, the judging begins again.
@@ -54,7 +57,7 @@ class Finisher:
         return self._with(update, self.judge.verdict(update.path))
 
     def with_last_fit(self, update: Update, *, steps: int) -> Update:
-        """Run a last fit and return its update. If no last fit is possible, return the judged ``update``.
+        """Run a last fit (see `LastFit`) and return its update. If that is impossible, return the judged ``update``.
 
         ``steps`` is the number of steps of the judged training.
         """
@@ -86,7 +89,7 @@ class Finisher:
         """Train again at a lower rate, because the training diverged. Return the judged update.
 
         Raises:
-            TrainingDiverged: the second training diverged too, or the plan does not allow it, or it is not possible.
+            TrainingDiverged: the second training diverged too, is not possible, or is not allowed by the plan.
             TrainingStopped: a stop was requested.
         """
         if "lower_rate" not in self.setup.candidates:
@@ -124,7 +127,7 @@ class Finisher:
     def _train_again(self) -> tuple[State | None, str]:
         """Fit again from the base model at a lower rate, with a separate checkpoint.
 
-        Return the best weights, or None if the fit is not possible, and a sentence about it.
+        Return the best weights (None if the fit is not possible), and a sentence that says what was done or why not.
         """
         if self.processes > 1:
             return None, "A training with several processes is not repeated at a lower learning rate."

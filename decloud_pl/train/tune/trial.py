@@ -1,4 +1,4 @@
-"""Short trainings for the probe: the first batches of the round's fit, with other learning rates."""
+"""Short trainings that compare learning rates. They use the first batches of the round's fit."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LEAST_STEPS, _MOST_STEPS, _MEASURE_SECONDS = 3, 20, 1.0
 
 
 class LightningCourses:
-    """Courses on one device. Each resumes from its own checkpoint in ``folder``.
+    """Short trainings on one device, one per learning rate. Each resumes from its own checkpoint in ``folder``.
 
-    Rates are constant, because the first batches of a schedule predict little about the whole schedule. ``score``
-    returns the accuracy (0 to 1) of a state on held-out data. ``end`` is the moment by which the courses must end, on
-    the scale of the supervisor's ``monotonic``.
+    The rate stays constant during a training, because the first batches of a schedule predict little about the whole
+    schedule. ``score`` returns the accuracy (0 to 1) of a state dict on held-out data. ``end`` is the time by which all
+    trainings must end, in seconds on the scale of the supervisor's ``monotonic``.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LightningCourses:
         self._supervisor = supervisor
 
     def go_on(self, rate: float, batches: int) -> Reached:
-        """Continue a course; see `decloud_pl.train.tune.halving.Courses`.
+        """Continue the training at one rate; see `decloud_pl.train.tune.halving.Courses`.
 
         Raises:
             TrainingStopped: a stop was requested.
@@ -56,7 +56,7 @@ class LightningCourses:
         setup = self._setup.with_nodes(optimizer={**self._setup.config.optimizer, "lr": rate})
         stop = _StopAfter(batches, end=self._end, monotonic=self._supervisor.monotonic)
         checkpoint = setup.checkpoints(path, self._supervisor, every_seconds=0)
-        # Each course, and then the round's fit, must start with the current random number state.
+        # Each of these trainings, and then the round's fit, must start with the current random number state.
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             module = setup.module()
             setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
@@ -74,7 +74,7 @@ def seconds_per_batch(setup: FitSetup, supervisor: Supervisor) -> float:
 
 
 def _short(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for a Trainer whose fit ends only when a callback ends it."""
+    """Return Trainer arguments without time or step limits, so that a callback must end the fit."""
     # One device is enough: a batch is the same regardless of how many processes share it.
     devices = trainer.get("devices")
     return {
@@ -97,7 +97,7 @@ def _short(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Stopwatch(Callback):
-    """Measure the duration of steps, from the second one on. End the fit after a few of them."""
+    """Measures the duration of each step except the first one, and ends the fit after a few steps."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -122,7 +122,7 @@ class _Stopwatch(Callback):
 
 
 class _StopAfter(Callback):
-    """End a fit after a number of batches or when it diverges. Raise `OutOfTime` if the time is over before that."""
+    """Ends a fit after a number of batches, or when it diverges. Raises `OutOfTime` if ``end`` comes first."""
 
     def __init__(self, batches: int, *, end: float, monotonic: Callable[[], float]) -> None:
         self._batches = batches

@@ -46,7 +46,7 @@ MAYBE_AMOUNT = Range(AMOUNT.words, lambda text: not text or parse_sol(text) >= 0
 
 
 def _addresses(check: Callable[[str], None], example: str) -> Range:
-    """Return the range of addresses, or lists of addresses, that ``check`` accepts. An empty text is in the range."""
+    """Return a range that contains each address that ``check`` accepts, lists of such addresses, and the empty text."""
 
     def holds(value: str | list[str]) -> bool:
         for address in value if isinstance(value, list) else [value] if value else []:
@@ -69,7 +69,7 @@ def at_most(limit: float) -> Range:
 
 
 def one_of(*words: str) -> Range:
-    """Return the range that contains only the given words. The error message does not list an empty word."""
+    """Return the range that contains only the given words. Error messages list all of them except the empty text."""
     shown = [repr(word) for word in words if word]
     return Range(f"{', '.join(shown[:-1])} or {shown[-1]}", lambda value: value in words)
 

@@ -1,8 +1,8 @@
 """The RPC endpoints of a network, with failover.
 
-The pool uses the first healthy endpoint. The other endpoints are fallbacks. An endpoint that fails rests for a time
-that grows with each failure. After its rest, the pool probes the endpoint in the background. If the endpoint answers
-with a recent slot, the pool uses it again.
+The pool uses the first healthy endpoint. The other endpoints are fallbacks. After a failure, the pool avoids the
+endpoint for a time that grows with each failure. Then the pool probes the endpoint in the background. If the endpoint
+answers with a recent slot, the pool uses it again.
 """
 
 from __future__ import annotations
@@ -86,11 +86,15 @@ class EndpointPool:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The refusals of all endpoints: one for each method that an endpoint refused when last asked."""
+        """One `Refusal` for each endpoint and each method whose last request the endpoint refused."""
         return [refusal for endpoint in self._all for refusal in endpoint.refusals.all()]
 
     def need(self, slot: int) -> None:
-        """For two minutes, refuse answers from before ``slot``, which is the slot of this wallet's last transaction."""
+        """For two minutes, treat an answer from a slot before ``slot`` as a failure of its endpoint.
+
+        Args:
+            slot: the slot of this wallet's last transaction.
+        """
         self._needed_slot = max(self._needed, slot)
         self._needed_until = self._pace.monotonic() + _NEEDED_SECONDS
 
@@ -101,7 +105,7 @@ class EndpointPool:
     async def call(self, method: str, request: Request[T], *, replaceable: bool = False) -> T:
         """Send a request to the first endpoint that can answer it.
 
-        Endpoints that refused the method recently come last. A replaceable request skips them.
+        Endpoints that refused the method recently are tried last, or not at all if ``replaceable`` is True.
 
         Args:
             method: the JSON-RPC method.
@@ -110,8 +114,8 @@ class EndpointPool:
 
         Raises:
             RpcUnavailable: no endpoint can answer now. ``retry_after`` is the shortest wait that an endpoint requested.
-            RpcRejected: every endpoint refused the request. For a replaceable request: at least one endpoint refused
-                the method, and no endpoint answered.
+            RpcRejected: every endpoint refused the request. With ``replaceable``, this error is also raised if at least
+                one endpoint refused the method and no endpoint answered.
         """
         unavailable: RpcUnavailable | None = None
         rejected: RpcRejected | None = None
@@ -209,7 +213,7 @@ class EndpointPool:
         self._saw(slot)
 
     def _saw(self, slot: int) -> None:
-        """Update the newest slot seen. If ``slot`` is too far from it, keep the lower of the two."""
+        """Update the newest slot seen with ``slot``. If the two are implausibly far apart, keep the lower one."""
         is_far = self._newest_slot and abs(slot - self._newest_slot) > _BELIEVED_SLOTS
         self._newest_slot = min(self._newest_slot, slot) if is_far else max(self._newest_slot, slot)
 

@@ -33,7 +33,7 @@ _LONGEST_KEY_FILE = 4096
 class Wallet:
     """A key pair. ``repr`` and ``str`` show only the address, and pickling raises `TypeError`.
 
-    This does not protect the key in the memory of this process.
+    The key itself stays readable in the memory of this process.
     """
 
     __slots__ = ("_keypair",)
@@ -175,7 +175,7 @@ def _read(path: Path, *, strict: bool) -> str | None:
 
 
 def _key_files(keypair_path: Path | None, cli_config: Path | None) -> Iterator[Path]:
-    """Yield the key files to try. Read the Solana CLI's configuration only if the caller needs a second file."""
+    """Yield ``keypair_path``, then the Solana CLI's key file. Read the CLI's configuration only for the second one."""
     if keypair_path is not None:
         yield keypair_path
     try:

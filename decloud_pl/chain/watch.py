@@ -1,4 +1,4 @@
-"""Yields the program's events as they happen, from the WebSocket of an endpoint (``logsSubscribe``).
+"""Yield the on-chain program's events as they happen, from the WebSocket of an endpoint (``logsSubscribe``).
 
 Events are only hints, because some never arrive. After each `Subscribed`, the caller must read the chain's state, which
 may have changed while there was no subscription. A program may send no events for a long time, so the client also
@@ -36,12 +36,12 @@ _SLOTS_ID = 2
 
 
 class _Refused(Exception):
-    """The endpoint refuses the subscription. The message quotes its error."""
+    """The endpoint refuses the subscription. The message quotes the endpoint's error."""
 
 
 @dataclass
 class _Reports:
-    """Logs the problems of one address. Until it works again, each kind of problem is logged only once."""
+    """Logs the problems of one WebSocket address. Logs each kind of problem only once until the address works again."""
 
     host: str
     states: set[str] = field(default_factory=set)
@@ -62,7 +62,7 @@ class _Reports:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The subscription is active. The caller must now read the chain's state, which earlier events may have changed."""
+    """The subscription is active. The caller must now read the chain's state, because it may have missed events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ def _subscription(dialect: Dialect) -> dict[str, Any]:
 
 
 def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
-    """Return a message's events, or `Subscribed` if it confirms the subscription. Log and skip a wrong format."""
+    """Return a message's events, or `Subscribed` if it confirms the subscription. Log and skip a malformed message."""
     if _announces_slots(message):
         return []
     try:

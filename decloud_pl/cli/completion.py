@@ -1,4 +1,4 @@
-"""Shell completion with click's scripts. They are adapted to settings, which are completed to ``NAME=``."""
+"""Shell completion with click's scripts, changed so that a setting is completed to ``NAME=`` without a space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decloud_pl.cli import COMPLETE, NAME
 
 
 class _Bash(BashComplete):
-    """Completion for Bash, which splits ``epochs=`` into two words and would append a space."""
+    """Completion for Bash. Bash splits ``epochs=`` into two words, and click's script would append a space to it."""
 
     source_template = BashComplete.source_template.replace(
         "    return 0\n", "    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi\n    return 0\n", 1
@@ -30,7 +30,7 @@ class _Bash(BashComplete):
 
 
 class _Zsh(ZshComplete):
-    """Completion for Zsh, which would append a space to ``epochs=``."""
+    """Completion for Zsh. Click's script would append a space to ``epochs=``."""
 
     source_template = ZshComplete.source_template.replace("compadd -U", "compadd -S '' -U")
 

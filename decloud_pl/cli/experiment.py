@@ -38,7 +38,7 @@ def _percent(accuracy: float | None) -> str:
 
 
 def show(results: Sequence[Result]) -> None:
-    """Print a table of experiments with the parameters in which they differ."""
+    """Print a table of experiments. Of their parameters, it shows only those that differ."""
     from decloud_pl.cli.ui.output import print_table
     from decloud_pl.experiment.results import differing, worded
 
@@ -71,7 +71,8 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     """Run a sweep with Hydra's flags and overrides, and print its table.
 
     Returns:
-        0, the exit code of `TrainingError` if an experiment failed, or `EXIT_INTERRUPTED`.
+        0 if all experiments succeeded, the exit code of `TrainingError` if an experiment failed, or `EXIT_INTERRUPTED`
+        if the user interrupted the sweep.
 
     Raises:
         ConfigError: a setting is invalid, or the task is not an experiment.

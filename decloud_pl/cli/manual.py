@@ -58,7 +58,7 @@ async def _take(
     reporter: TerminalReporter,
     take_one: Callable[[int], Awaitable[RoundRecord | None]],
 ) -> list[dict[str, Any]] | None:
-    """Take the step for each round. Return an entry for JSON for each, or None if the user stopped the command."""
+    """Take the step for each round. Return one entry per round for the JSON output; None if the user stopped a step."""
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.manual import already_done, claimable
 

@@ -38,7 +38,7 @@ def from_text(setting: Setting, text: str, where: str) -> Value:
 
 
 def from_json(setting: Setting, value: Any, where: str) -> Value:
-    """Return a JSON value after checking that its type fits the setting. An amount becomes text.
+    """Check that the type of a JSON value fits the setting, and return the value. Return an amount as text.
 
     Raises:
         ConfigError: the value does not fit the setting.

@@ -37,13 +37,15 @@ _FIRST_LAMPORTS = 1_000_000_000
 
 @dataclass
 class WalletRounds:
-    """Takes steps of rounds for a wallet. Each step may be repeated; an interrupted step resumes.
+    """Takes the steps of a wallet's rounds: join, train, publish and claim.
+
+    Each step can be called again. A finished step is not repeated, and an interrupted step resumes.
 
     Attributes:
         settings: the network, the home folder and the other settings.
         wallet: signs the transactions.
         reporter: receives the events.
-        owner: the owner of the journal's rows; set by `open`.
+        owner: the network, the program and the wallet whose rows the journal returns; set by `open`.
     """
 
     settings: Settings
@@ -75,7 +77,7 @@ class WalletRounds:
         self._follow_revision()
 
     def _follow_revision(self) -> None:
-        """Use the revision that an earlier step stored in the journal. A reward depends on the revision's fee."""
+        """Use the program's revision that an earlier step stored in the journal. Its fee affects each reward."""
         if self.settings.network.dialect != AUTO:
             return
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
@@ -165,7 +167,7 @@ class WalletRounds:
             is_open, count = await chain.open_rounds_again(is_open, count)
 
     async def join(self, round_id: int) -> None:
-        """Join a round that is trained outside the daemon. Return at once if this wallet has already joined it.
+        """Join a round that the caller trains without the daemon. Return at once if this wallet has already joined it.
 
         Raises:
             RoundError: the round does not exist, accepts no more trainers, or the join failed.
@@ -175,7 +177,7 @@ class WalletRounds:
             await self._take("join", round_id, self.settings, trained_elsewhere=True)
 
     async def train(self, round_id: int, settings: Settings) -> RoundRecord:
-        """Train as the daemon does, with these settings, then pin and submit the update.
+        """Train as the daemon does, but with the given ``settings``, then pin and submit the update.
 
         Raises:
             RoundError: this wallet has not joined, the round accepts no updates, another program submitted the update,
@@ -217,7 +219,7 @@ class WalletRounds:
             seconds: the most seconds to wait; None waits for as long as the round takes.
 
         Returns:
-            The share of the trainers' pool in basis points, and its lamports.
+            This wallet's share of the trainers' pool in basis points, and this wallet's reward in lamports.
 
         Raises:
             RoundError: no update was submitted, this wallet gets no reward, or the scores took longer than ``seconds``.

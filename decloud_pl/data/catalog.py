@@ -1,7 +1,8 @@
 """The catalog of data sets, and the choice of the data set to train on for a round. Imports no torch.
 
-Each entry is one file in ``conf/dataset``. Callers pass the chain's names in lower case. A data set is supported if its
-name is an entry, if the user maps it to an entry (``custom`` → ``digits``), or if the user sets a path for it.
+Each entry is one file in ``conf/dataset``. Callers must convert a name from the chain to lower case. A data set is
+supported if an entry has its name, if the user maps it to an entry (``custom`` → ``digits``), or if the user sets a
+path for it.
 """
 
 from __future__ import annotations
@@ -102,9 +103,9 @@ class Catalog:
 
     Attributes:
         data: where data sets are stored, unless the user sets a path.
-        mappings: the name of the data set to train on, by the chain's name of the round's data set.
-        paths: the path that the user set for a data set, by the data set's name. A path for the chain's
-            own name takes precedence over a mapping.
+        mappings: maps a data set's name on chain to the name of the data set to train on instead.
+        paths: maps a data set's name to the path that the user set for it. A path that is set for the name on chain
+            takes precedence over a mapping of this name.
         own: the user's folder of configuration groups, with further data sets.
         directory: a folder of configuration groups; the default is the package's ``conf``.
         chain_names: the names that a round can have, in the chain's order.
@@ -118,7 +119,7 @@ class Catalog:
     chain_names: Sequence[str] = ()
 
     def names(self) -> list[str]:
-        """Return the entries' names: first those on the chain in its order, then all other names alphabetically."""
+        """Return the entries' names: first those in ``chain_names``, in that order, then all others alphabetically."""
         order = {name: index for index, name in enumerate(self.chain_names)}
         return sorted(names(self.directory, self.own), key=lambda name: (order.get(name, len(order)), name))
 

@@ -37,9 +37,9 @@ def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left:
 def local_dataset(node: dict[str, Any]) -> dict[str, Any]:
     """Return a data set's configuration node, adapted to this machine.
 
-    A published data set is first searched at the path of the daemon's data folder. If it is not there, this machine's
-    default data folder is used, and missing files are downloaded to that folder. A path that the user has set for a
-    data set must exist on every machine.
+    For a published data set, first try the path of the daemon's data folder on this machine. If the files are not
+    there, use this machine's default data folder, to which missing files are downloaded. A path that the user has set
+    for a data set must exist on every machine.
 
     Raises:
         DatasetNotFound: the path that the user has set does not exist on this machine.

@@ -85,17 +85,17 @@ class RoundRecord:
         update_cid: the CID of the finished update on disk, computed by the rules of ``update_profile``.
         update_profile: the name of the rules that divide a file into blocks to compute its CID.
         update_size: the size of the update file in bytes.
-        pinned_cid: the CID of the update that a store pinned and that was verified; only this CID is submitted.
-        pinned_provider: the name of that store.
+        pinned_cid: the CID of the pinned update, set after the pinned copy was verified. Only this CID is submitted.
+        pinned_provider: the name of the store that pinned the update.
         accuracy_before: accuracy of the base model on held-out data, 0 to 1.
         accuracy_after: accuracy on held-out data of the base model with the update applied, 0 to 1.
         gain_low: the lower end of the 95 % interval of the gain that a validator is expected to measure.
         gain_high: the upper end of that interval.
-        contribution_bps: the share that the validator gave, in basis points.
+        contribution_bps: this wallet's share of the trainers' pool in basis points, as set by the validator.
         claimed_lamports: the lamports that the claim paid.
-        join_signature: the signature of the transaction that joined.
-        submit_signature: the signature of the transaction that submitted.
-        claim_signature: the signature of the transaction that claimed.
+        join_signature: the signature of the join transaction.
+        submit_signature: the signature of the submit transaction.
+        claim_signature: the signature of the claim transaction.
         join_seconds: the duration of the join.
         train_seconds: the duration of the training.
         publish_seconds: the duration of pinning the update and reading it back.
@@ -142,7 +142,7 @@ class RoundRecord:
 
     @property
     def gain(self) -> float | None:
-        """The accuracy with the update minus the accuracy before; None if either is unknown."""
+        """``accuracy_after`` minus ``accuracy_before``; None if one of them is unknown."""
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before
@@ -154,5 +154,8 @@ class RoundRecord:
 
     @property
     def occupies_slot(self) -> bool:
-        """Whether the round occupies a slot; see `State.occupies_slot`. A training with a failed attempt does not."""
+        """Whether the round occupies a slot; see `State.occupies_slot`.
+
+        A round in the state ``training`` does not occupy a slot after its training has failed once.
+        """
         return self.state.occupies_slot and not (self.state is State.TRAINING and self.attempts > 0)

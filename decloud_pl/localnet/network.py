@@ -58,7 +58,7 @@ class AgentOptions:
     Attributes:
         rounds: how many rounds the creator posts in this run, 0 for no limit.
         reward: lamports per round.
-        offers: the offers, which the creator posts in turn.
+        offers: the kinds of rounds to post. The creator posts each kind in turn.
         open_rounds: how many rounds the creator keeps open at a time.
         data: the folder of the validator's data sets. None for the default, ``data`` in the trainer's home folder.
         grace: seconds of the chain's clock between the first trainer's join and the start of the training.
@@ -203,7 +203,7 @@ class LocalNetwork:
         await self._start_work()
 
     def _use(self, dialect: str) -> None:
-        """Use a revision, with its validator's convention and η unless the caller has chosen other values."""
+        """Switch to a revision of the program. Use its convention and η unless the caller has chosen other values."""
         _, scoring, gradient_rate = self._asked
         self.dialect = dialect
         self._dialect = get_dialect(dialect)
@@ -213,7 +213,7 @@ class LocalNetwork:
         self.gradient_rate = reading.gradient_rate if gradient_rate is None else gradient_rate
 
     def _dialect_of_state(self) -> str | None:
-        """Return the revision that the state was last used with, None for a new state."""
+        """Return the program's revision that last ran with the stored state; None if the state is new."""
         kept = self.vm.ledger.fact(_DIALECT)
         if kept is not None:
             return kept.decode()

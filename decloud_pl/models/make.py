@@ -18,7 +18,8 @@ from decloud_pl.models.spec import ModelSpec
 def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Mapping[str, Any]) -> ModelSpec:
     """Return the description of a model.
 
-    ``given`` maps the fields of the input specification that differ from the architecture's default to their values.
+    ``given`` holds values for fields of the input specification, by field name. All other fields keep the defaults of
+    the architecture.
 
     Raises:
         ModelError: ``given`` has a field that the architecture's kind of input lacks, or a value is out of range.
@@ -37,8 +38,8 @@ def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Map
 def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> None:
     """Write a model package.
 
-    ``weights`` is a ``.pt`` state dict, which the quarantine opens. If it is None, the weights are random, and the same
-    seed always gives the same file.
+    ``weights`` is a state dict file (``.pt``), which the quarantine process opens. Without ``weights``, the weights are
+    random, and the same ``seed`` always gives the same file.
 
     Raises:
         ModelError: the weights or the hyper-parameters do not fit. No file is written.

@@ -39,7 +39,10 @@ def curves(metrics: Sequence[MetricsRow], title: str) -> Figure:
 
 
 def accuracies(metrics: Sequence[MetricsRow]) -> list[tuple[int, float]]:
-    """Return (optimizer step, accuracy) of every measurement. The finished update's is at the last step."""
+    """Return (optimizer step, accuracy) of each measurement.
+
+    For the base model, the step is 0. For each other measurement, it is the last training step before it.
+    """
     found: list[tuple[int, float]] = []
     step = 0
     for metric in metrics:

@@ -33,8 +33,8 @@ class Background(ABC):
     Args:
         reader: downloads files by CID.
         reporter: receives an event when the work stops early.
-        what: a name of the work that can begin a sentence.
-        turn: a lock that is held during the work. Kinds of work that share it run one at a time.
+        what: names the work, as the first words of a message.
+        turn: a lock that is held during the work. Objects that share a lock work one at a time.
     """
 
     def __init__(self, reader: Fetcher, reporter: Reporter, *, what: str, turn: asyncio.Lock | None = None) -> None:
@@ -118,7 +118,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Metered:
-    """A fetcher that limits each download to a part of a shared `Budget`, and subtracts the download's size from it."""
+    """A fetcher that limits each download to a part of a shared `Budget`, and reduces the budget after the download."""
 
     inner: Fetcher
     budget: Budget

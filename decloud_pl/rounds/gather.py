@@ -33,9 +33,9 @@ class Evidences(Background):
     Args:
         chain: the network.
         reader: downloads files by CID.
-        catalog: returns the catalogue of data sets. A round is scored once its data set is on this machine.
+        catalog: returns the catalogue of data sets. A round is scored only if its data set is on this machine.
         journal: stores the results.
-        reporter: receives an event when a validator's convention is found or differs from before, and for failures.
+        reporter: receives an event when a convention is found for a validator or has changed, and when scoring fails.
         gradient_rate: η of the ``gradient`` convention.
         max_bytes: the limit of one download.
         turn: see `Background`.
@@ -89,7 +89,7 @@ class Evidences(Background):
             await self._look(round_)
 
     async def _look(self, round_: Round) -> Reading | None:
-        """Score a round, store the result in the journal and return it. Return None if a later attempt may succeed."""
+        """Score a round, store the result in the journal and return it; None if scoring must wait for another day."""
         if not self._may_look(round_.id):
             return None
         try:

@@ -35,7 +35,7 @@ class Joining:
         return next(self.decide_all([round_], now=now, balance=balance))
 
     def decide_all(self, rounds: Iterable[Round], *, now: int, balance: int) -> Iterator[Decision]:
-        """Decide about many rounds. The journal and the data folder are read once per data set."""
+        """Yield a decision for each round. The journal and the data folder are read only once per data set."""
         known: dict[str, tuple[str, Situation]] = {}
         completed = self._completion()
         for round_ in rounds:
@@ -47,7 +47,10 @@ class Joining:
             yield self._with_data(decision) if decision.accept else decision
 
     def resolved(self, round_: Round) -> str:
-        """Return the data set to train a round on; if there is none, return the data set's name on chain."""
+        """Return the name of the data set to train on for a round.
+
+        If the round's data set is unsupported or its files are missing, return the data set's name on chain.
+        """
         try:
             return self.policy.resolve(round_.dataset)
         except DecloudError:
@@ -112,7 +115,7 @@ class Joining:
 
 
 def _filled(check: Check) -> Check:
-    """Return a failed balance check as passed, because the network's faucet fills the wallet before a join.
+    """Turn a failed balance check into a passed one, because the network's faucet fills the wallet before a join.
 
     Return every other check unchanged.
     """

@@ -1,9 +1,9 @@
 """A store in a folder of this machine.
 
 The name of a file is its CID in canonical form, built from the parsed CID and never from untrusted text. The file
-``<cid>.json`` next to it holds the profile and the size. It is written last: without it, the store does not have the
-file. Both files appear by an atomic rename. So several processes may write to the same folder, and a killed process
-leaves no incomplete entry.
+``<cid>.json`` next to it holds the profile and the size. The JSON file is written last, and a file without it does not
+count as stored. Both files appear by an atomic rename. So several processes may write to the same folder, and a killed
+process leaves no incomplete entry.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class _Dag:
     """The blocks of a file.
 
     Attributes:
-        nodes: the bytes of each dag-pb block, including leaves that are wrapped in dag-pb.
-        leaves: the (offset, length) of each raw leaf in the file.
+        nodes: the bytes of each dag-pb block by CID. Leaves that are wrapped in dag-pb are included.
+        leaves: the (offset, length) in the file of each raw leaf, by CID.
     """
 
     nodes: dict[Cid, bytes]
@@ -80,7 +80,7 @@ class EmbeddedStore:
         return self._note_path(parsed).exists() and self._data_path(parsed).exists()
 
     def check(self) -> str:
-        """Check that the folder is writable.
+        """Check that the folder is writable, and return a one-line description of the store.
 
         Raises:
             StoreError: the folder is not writable.
@@ -143,7 +143,7 @@ class EmbeddedStore:
         return dag.nodes[root] if root in dag.nodes else self._leaf(root, root, dag)
 
     def car(self, cid: str) -> Iterator[bytes]:
-        """Yield the pieces of a CAR archive of a file. Its blocks are in depth-first order, with duplicates.
+        """Yield the pieces of a CAR archive of a file. The blocks are in depth-first order and may be repeated.
 
         Raises:
             ContentNotFound: the store does not have the file.
@@ -155,7 +155,10 @@ class EmbeddedStore:
         yield from self._sections(root, root, dag)
 
     def gc(self, keep: Collection[str]) -> list[str]:
-        """Remove every file whose CID is not in ``keep``, and scratch files older than a day; return these CIDs."""
+        """Remove every file whose CID is not in ``keep``, and return the CIDs of the removed files.
+
+        Also remove scratch files that are older than a day.
+        """
         removed: list[str] = []
         for scratch in self._root.glob(".*.part"):
             if scratch.stat().st_mtime < time.time() - _SCRATCH_SECONDS:

@@ -1,4 +1,4 @@
-"""A log of an update's uploads, with a row for each store that is written before and after every step."""
+"""A log of an update's uploads. It has one row per store, which is saved before and after each step."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T
     Args:
         question: as for `ask`.
         check: as for `ask`.
-        keep: called after an empty answer, to return the value to keep. None means that an answer is required.
+        keep: returns the value to keep after an empty answer. If ``keep`` is None, ``check`` gets the empty answer.
     """
     while True:
         answer = ask_secret(question).strip()
@@ -86,7 +86,7 @@ def checked_secret(name: str, text: str) -> str:
 
 
 def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> str:
-    """Print the choices with a description each, and ask for a name or its number."""
+    """Print the numbered choices with their descriptions, and ask for a name or a number. Return the chosen name."""
     print(f"\n{question}")
     names = [name for name, _ in choices]
     size = max(map(len, names))
@@ -105,6 +105,6 @@ def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> s
 
 
 def named(answer: str, names: Sequence[str]) -> str:
-    """Return the name whose number, counted from 1, is the answer. Return any other answer unchanged."""
+    """If the answer is the number of a name, counted from 1, return that name. Return any other answer unchanged."""
     index = int(answer) - 1 if answer.isdecimal() else -1
     return names[index] if 0 <= index < len(names) else answer

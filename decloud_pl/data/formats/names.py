@@ -12,10 +12,10 @@ def is_hidden(name: str) -> bool:
 
 
 def visible(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Return ``paths`` sorted, without those that are hidden or inside a hidden folder below ``folder``."""
+    """Return the sorted ``paths``, leaving out hidden files and the contents of hidden folders inside ``folder``."""
     return sorted(path for path in paths if not any(map(is_hidden, path.relative_to(folder).parts)))
 
 
 def as_class(name: str) -> str:
-    """Return a class name without the surplus spaces, which a user cannot see in a folder's name or a table."""
+    """Strip a class name and reduce repeated spaces to one, because a user cannot see surplus spaces in a name."""
     return " ".join(name.split())

@@ -1,4 +1,4 @@
-"""Run trainings on a Ray cluster. The worker is the same as on this machine; Ray chooses the machine.
+"""Run trainings on a Ray cluster. Ray chooses the machine, which runs the same worker program as a local training.
 
 Each training has its own child process, the driver, which connects to the cluster. The driver is separate from the
 daemon because Ray is a heavy library that may end its own process when the cluster is lost. The driver gets a worker's

@@ -28,8 +28,8 @@ Changed = dict[Pubkey, "Account | None"]
 class Subscription:
     """One subscription.
 
-    ``on_transaction`` returns a value for each notification that a transaction causes. With ``once``, the subscription
-    ends after its first notification.
+    ``on_transaction`` returns one value per notification to send for a transaction, and an empty list if the
+    transaction does not match. With ``once``, the subscription ends after its first notification.
     """
 
     kind: str
@@ -76,7 +76,7 @@ class Subscriber:
                 self._tell(number, subscription, executed.slot, value)
 
     def on_slot(self, slot: int) -> None:
-        """Notify the client of a new slot, and of transactions that are final now."""
+        """Notify the client of a new slot, and of the transactions that this slot makes final."""
         self._tell_what_is_final(slot)
         for number, subscription in list(self._subscriptions.items()):
             root = max(0, slot - FINALITY_SLOTS)
@@ -158,7 +158,10 @@ class Subscriber:
         self._later.clear()
 
     def _tell(self, number: int, subscription: Subscription, slot: int, value: Any) -> None:
-        """Notify the client of a transaction in ``slot``: at once, or with ``finalized`` when the slot is final."""
+        """Notify the client of a transaction in ``slot``.
+
+        If the subscription's commitment is ``finalized``, wait until the slot is final. Otherwise, notify at once.
+        """
         result = {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
         if subscription.commitment == "finalized" and slot > self._vm.slot_at("finalized"):
             self._not_final.append((slot, number, result))

@@ -23,7 +23,7 @@ class AverageWeights(Callback):
 
     Args:
         network: the trained network. The default is the module itself.
-        share: the mean covers the last steps of the fit, which are this share of all its steps.
+        share: the fraction of the fit's steps, counted from its end, that the mean covers.
         snapshots: approximate number of snapshots in the mean. The moving average uses snapshots of the whole fit, at
             the same intervals.
         decay: weight of the previous moving average when a snapshot is added. The snapshot has weight 1 - ``decay``.

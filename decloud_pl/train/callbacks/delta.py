@@ -1,4 +1,4 @@
-"""A callback that turns a finished fit into an update and publishes it. It also works alone, in a notebook."""
+"""A callback that turns a finished fit into an update and publishes it. It also works without the daemon."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class DeltaCallback(Callback):
         publisher: receives the update.
         path: the file to write. The default is the path in the publisher's ``update_form``, or ``update.pt`` in the
             Trainer's ``default_root_dir``.
-        network_of: returns the trained network in a module. By default, it is the module itself or a submodule: the
-            only one whose state dict has the base model's names and shapes.
+        network_of: returns the trained network, given the LightningModule. By default, the callback searches the module
+            and its submodules for the only network whose state dict has the base model's names and shapes.
         score: returns the accuracy (0 to 1) of a state dict on your own data. Without it, no accuracy is measured.
         accuracy_before: the base model's accuracy (0 to 1) on the same data.
         encoding: how to encode the entries. The default is the encoding in the publisher's ``update_form``, or float16.
@@ -91,7 +91,7 @@ class DeltaCallback(Callback):
         """Check before the training that an update can be computed after it.
 
         Raises:
-            TrainingError: no process holds the whole model, or the trained network was not found in the module.
+            TrainingError: the model is sharded over several processes, or the module does not hold the trained network.
         """
         strategy = type(trainer.strategy).__name__
         if strategy in _SHARDED:
@@ -143,7 +143,7 @@ def _shapes(state: State) -> Shapes:
 
 
 def _difference(found: Shapes, wanted: Shapes) -> str:
-    """Describe the first tensor that is missing, is not in the base model, or has another shape."""
+    """Describe the first tensor that only one of the two state dicts has, or whose shapes differ."""
     for name in (*wanted, *found):
         if name not in found:
             return f"{name} is missing"

@@ -124,10 +124,10 @@ def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigEr
 
 
 def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable[[], object]]) -> Any:
-    """Instantiate the node of a group, and pass each object in ``offers`` whose name is a parameter of its class.
+    """Instantiate the class in a node's ``_target_``, and pass it the objects in ``offers`` that it accepts.
 
-    ``offers`` has a function for each name, which returns the object. A key that is already in the node takes
-    precedence. A key that the class does not accept is dropped if it is only a default, meant for another class.
+    ``offers`` maps the name of a parameter to a function that returns the object for it. A value in the node takes
+    precedence over an offered object. Default values in the node that the class does not accept are left out.
 
     Raises:
         ConfigError: see `decloud_pl.build.build`, or the class does not accept a key that the user has set.
@@ -155,9 +155,9 @@ def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
 
 
 def parameters(plan: TrainingPlan, group: Group) -> set[str]:
-    """Return the names of the arguments that a node's class accepts.
+    """Return the parameter names of the class in a node's ``_target_``.
 
-    If the class passes ``**keywords`` to a base class, this includes the arguments of the base class.
+    If the class accepts ``**keywords``, the result includes the parameters of its base classes.
 
     Raises:
         ConfigError: see `decloud_pl.build.build`, or the class cannot be imported.
@@ -166,7 +166,7 @@ def parameters(plan: TrainingPlan, group: Group) -> set[str]:
 
 
 def _keywords(target: Any) -> tuple[set[str], bool]:
-    """Return the arguments that a class or function names, and whether it also accepts others as ``**keywords``."""
+    """Return the names of a class's or function's parameters, and whether it also accepts other ``**keywords``."""
     makers = [target]
     if isinstance(target, type):
         # LightningModule's own __init__ accepts any keyword only to refuse it.

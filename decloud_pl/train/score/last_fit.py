@@ -1,8 +1,8 @@
 """A last fit, which continues from the judged update on all the training data, including the held-out part.
 
 No data is left to judge the last fit, so it must stay close to the judged update. It takes at most as many steps as the
-judged training, at a tenth of its learning rate. On nearly all of the held-out part, its result must predict the same
-class as the judged update.
+judged training, at a tenth of its learning rate. The new update must predict the same class as the judged update on
+nearly all samples of the held-out part.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class LastFit:
     Attributes:
         setup: the setup of the judged training.
         judge: compares the two updates on the held-out part.
-        writer: writes the update, as it wrote the judged update.
-        supervisor: has the deadline, and may stop the fit.
+        writer: writes the new update; it also wrote the judged update.
+        supervisor: sets the deadline, receives the progress, and may request a stop.
         steps: number of steps of the judged training.
-        base_scoring: time in seconds for scoring the base model on the held-out part.
+        base_scoring: how many seconds it took to score the base model on the held-out part.
     """
 
     setup: FitSetup
@@ -55,7 +55,7 @@ class LastFit:
     base_scoring: float
 
     def after(self, judged: Update) -> Update:
-        """Run the last fit and return its update. Return the judged update if that fails or the two differ too much.
+        """Run the last fit and return its update. If the fit fails or its update differs too much, return ``judged``.
 
         The accuracies are always those of the judged update, whose file stays unchanged. If a stop is requested, only
         the last fit ends, and the judged update is returned.
@@ -86,9 +86,9 @@ class LastFit:
         return dataclasses.replace(judged, **{name: fields[name] for name in own})
 
     def _possible(self, judged: Update) -> FitSetup | None:
-        """Return the setup of the last fit; None if this round or the judged update does not allow one."""
+        """Return the setup of the last fit; None if the settings, the time or the judged update rule out a last fit."""
         setup, gain, low = self.setup, judged.gain, judged.gain_low
-        # A plan without a deadline belongs to no round, and its score to the update that was judged.
+        # A plan without a deadline belongs to no round. Its result is a score, which must describe the judged update.
         if not setup.config.update.last_fit or self.supervisor.finish_at is None or setup.round.score_split == "test":
             return None
         if judged.withheld or gain is None or low is None or not 0 < gain * _CERTAIN_SHARE < low:

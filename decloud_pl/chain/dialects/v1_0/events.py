@@ -60,7 +60,7 @@ class TrainingEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundFinalized(Event):
-    """The validator has set all contributions at once; ``results`` pairs each trainer with its basis points."""
+    """The validator has set all contributions at once. ``results`` pairs each trainer with its share (basis points)."""
 
     validator_fee: int
     trainers_pool: int
@@ -69,7 +69,7 @@ class RoundFinalized(Event):
 
 @dataclass(frozen=True, slots=True)
 class ValidatorFeeClaimed(Event):
-    """The validator has received its fee in lamports."""
+    """The validator has received its fee; ``amount`` is in lamports."""
 
     validator: Pubkey
     amount: int

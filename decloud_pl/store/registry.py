@@ -214,7 +214,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Registry:
         if not isinstance(nodes, dict) or list(nodes) != [name] or tree.get("kind") != name:
             raise ConfigError(
                 f"{path} must describe the storage {name!r}, because that is the file's name.",
-                fix=f"Write kind: {name}, and list only {name} below providers.",
+                fix=f"Write `kind: {name}`, and list only {name} under `providers`.",
             )
         providers[name] = Provider.of(name, nodes[name]), nodes[name]
         own = {key: value for key, value in tree.items() if key not in _COMMON}

@@ -15,7 +15,7 @@ _KEY = "decloud_pl.share"
 
 
 class DeadlineCallback(Callback):
-    """End the fit after the last batch that fits before a deadline. The fit then ends like a complete one.
+    """End the fit after the last batch that can end before a deadline. The fit then ends like a complete fit.
 
     A learning rate schedule can follow `share`, which reaches 1 at the deadline.
 

@@ -1,4 +1,4 @@
-"""HTTP sessions for untrusted servers. They limit the time, do not decompress bodies and do not follow redirects.
+"""HTTP sessions for untrusted servers. They have a deadline, do not decompress bodies and do not follow redirects.
 
 `requests` alone reads the whole body of a redirect, even if it does not follow the redirect. It decompresses a body
 without a size limit, and waits forever if a server keeps sending single bytes.
@@ -63,7 +63,7 @@ class BoundedSession(requests.Session):
         self._sockets.close()
 
     def abort(self) -> None:
-        """Close all connections, from any thread. Waiting calls raise `requests.RequestException`."""
+        """Close all connections. Any thread may call this. Waiting requests raise `requests.RequestException`."""
         self._sockets.cut()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the name that `requests` uses
@@ -83,7 +83,7 @@ class BoundedSession(requests.Session):
         return {"proxies": found, "stream": stream, "verify": verify, "cert": cert}
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        """Send a request as `requests.Session.request`, without reading the body.
+        """Send a request like `requests.Session.request`, but do not read the body or follow a redirect.
 
         Raises:
             ConfigError: the proxy or the certificates in the environment cannot be used.
@@ -128,7 +128,7 @@ class WholeSession(BoundedSession):
     """A session for libraries that read answers without a limit. It reads each body itself, up to 1 MiB."""
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        """Send a request as `BoundedSession.request`, and read the body.
+        """Send a request like `BoundedSession.request`, and read the whole body.
 
         Raises:
             UnusableAnswer: the answer is a redirect or is too long.
@@ -189,7 +189,7 @@ class _Sockets:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that refuses more than a few interim "100 Continue" answers. `http.client` reads any number."""
+    """An HTTP answer that fails after too many interim "100 Continue" answers. `http.client` alone sets no limit."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

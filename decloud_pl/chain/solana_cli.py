@@ -43,8 +43,8 @@ def key_file(signer: str, where: str) -> Path:
         where: the name of the setting or option, for the message.
 
     Raises:
-        WalletError: ``signer`` does not name a file, but ``usb://ledger``, ``prompt://``, ``ASK``, ``stdin://``, ``-``
-            or an address.
+        WalletError: ``signer`` is not a file but a hardware wallet (``usb://ledger``), a seed phrase (``prompt://`` or
+            ``ASK``), standard input (``stdin://`` or ``-``) or an address.
     """
     scheme, _, rest = signer.partition(":")
     if scheme == "file":

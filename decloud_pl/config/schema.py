@@ -134,7 +134,7 @@ class RewardsConfig:
 
     @property
     def max_lamports(self) -> int:
-        """The maximum reward; 0 means no limit."""
+        """The maximum reward in lamports; 0 means no limit."""
         return parse_sol(self.max)
 
 
@@ -214,8 +214,8 @@ class Settings(Tree):
         secrets: keys and credentials.
         providers: storage providers by name.
         allow_packages: the user's packages whose classes the configuration may name as a ``_target_``.
-        given: the places of the training's settings that are not built-in, because a preset, a file, the environment
-            or the command line sets them.
+        given: the dotted names of the training settings that a preset, a file, the environment or the command line
+            sets. All other training settings have their built-in values.
     """
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
@@ -235,13 +235,13 @@ class Settings(Tree):
     def written_convention(self, read: Convention | None = None) -> Convention:
         """Return the convention in which to write updates.
 
-        It is ``update.convention`` or, if that is empty, ``read``: the convention that the round's validator uses.
-        Without either, it is the network's.
+        This is the setting ``update.convention``. If that is empty, it is ``read``, the convention of the round's
+        validator. If ``read`` is None, it is the convention of the network.
         """
         return cast("Convention | None", self.update.convention or read) or self.network.read_convention
 
     def all_mappings(self) -> dict[str, str]:
-        """Return the network's mappings, overridden by the user's."""
+        """Return the network's and the user's mappings. The user's mapping of a name replaces the network's."""
         return {**self.network.mappings, **self.mappings}
 
 

@@ -87,9 +87,10 @@ class TrainingConfig:
     seed: int = 0
 
     def competes(self, given: Collection[str]) -> bool:
-        """Return whether a training uses the time until the round's deadline, instead of the documented settings.
+        """Return whether a training is planned to use the time until the round's deadline.
 
-        ``given`` contains the places of the settings that the user has set.
+        Otherwise the training uses the documented settings. ``given`` contains the dotted names of the settings that
+        the user has set.
         """
         fixed = any(f"{place}.".startswith(f"{one}.") for place in given for one in _FIXES_A_TRAINING)
         return self.budget == "compete" and not fixed

@@ -25,7 +25,7 @@ def make_auditor(
         settings: validated settings.
         chain: the network.
         reader: downloads files by CID.
-        journal: contains the conventions that earlier rounds of the validators showed.
+        journal: contains the validators' conventions, derived from earlier rounds.
         network: the chain's genesis hash.
         max_bytes: the limit of one download.
     """

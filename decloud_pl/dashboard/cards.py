@@ -15,7 +15,7 @@ from decloud_pl.dashboard.views import OneRound, Overview
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A figure with its name and details. ``links`` maps a link's text to the state of the rounds that it lists."""
+    """A figure with its name and details. ``links`` maps the text of a link to a state; the link lists its rounds."""
 
     name: str
     value: str

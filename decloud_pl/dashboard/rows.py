@@ -138,7 +138,7 @@ def creator_row(record: TrackRecord) -> Row:
 
 
 def log_rows(entries: Sequence[LogEntry], frame: Frame) -> list[Row]:
-    """Return the rows for log entries. A count in each row's key distinguishes entries of the same time and kind."""
+    """Return the rows for log entries. Rows of equal time, kind and round get different keys."""
     seen: Counter[object] = Counter()
     rows = []
     for entry in entries:

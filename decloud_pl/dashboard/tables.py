@@ -61,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table: its cells by the names of their columns. ``key`` is unique in the table."""
+    """A row of a table. ``key`` is unique in the table, and ``cells`` maps the name of each column to a cell."""
 
     key: object
     cells: Mapping[str, Cell]
@@ -168,7 +168,7 @@ class Table:
 
 
 class PagedTable:
-    """A `Table` with the number of rows above it and a choice of the page below it.
+    """A `Table` that shows one page of rows, with the total number of rows above it and a page selector below it.
 
     Args:
         columns: the columns from left to right.

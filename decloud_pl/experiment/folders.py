@@ -22,7 +22,7 @@ _LOCK_FILE = ".lock"
 def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str:
     """Return a hash that is equal for two experiments with the same settings, paths and base model.
 
-    A training that resumes checks by itself whether the checkpoint fits its settings.
+    Equal keys do not prove that a checkpoint fits. The resumed training checks this itself.
 
     Args:
         parameters: see `Result`.
@@ -47,7 +47,10 @@ def at_work(folder: Path, key: str) -> Iterator[None]:
 
 
 def unfinished(parent: Path, key: str) -> Path | None:
-    """Return the newest folder with this key that has a checkpoint, no result and no running process, or None."""
+    """Return the newest folder with this key that has a checkpoint, no result and no running process.
+
+    Return None if there is no such folder.
+    """
     for file in sorted(parent.glob(f"*/{KEY_FILE}"), reverse=True):
         folder = file.parent
         if (folder / RESULT_FILE).exists() or not (folder / CHECKPOINT_FILE).is_file():

@@ -131,7 +131,7 @@ def dataset_name(node: Mapping[str, Any]) -> str:
 def differing(results: list[Result]) -> list[str]:
     """Return the names of the parameters that differ between results, in the order of their first appearance.
 
-    A parameter whose value follows from the class of its group is left out.
+    A parameter is left out if its value is determined by the class of its group, for example the optimizer's class.
     """
     every = dict.fromkeys(name for result in results for name in result.parameters)
     names = [name for name in every if len(_values(name, results)) > 1]
@@ -154,7 +154,10 @@ def worded(name: str, value: Any) -> str:
 
 
 def _follows(name: str, of: str, results: list[Result]) -> bool:
-    """Return whether ``of``, the class of a group, determines the value of ``name``, a key of this group."""
+    """Return whether ``name`` is a key of the group with the class ``of``, and this class determines its value.
+
+    The class determines the value if all results with the same class have the same value.
+    """
     if name == of or not name.startswith(of.removesuffix(_CLASS) + "."):
         return False
     pairs = {(json.dumps(result.parameters.get(of)), json.dumps(result.parameters.get(name))) for result in results}
@@ -171,7 +174,7 @@ def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def write_csv(results: list[Result], path: Path) -> None:
-    """Write one row per experiment, with the parameters that differ between experiments and the results.
+    """Write one row per experiment, with its results and with the parameters that differ between the experiments.
 
     Raises:
         UsageError: the file cannot be written.

@@ -284,7 +284,7 @@ async def _addresses(urls: str, seconds: float) -> tuple[list[Address], list[str
     if find_spec("apprise") is None:
         raise ConfigError(
             "notify_urls is set, but the package apprise is not installed.",
-            fix="Install it with: pip install 'decloud_pl[notify]', or unset notify_urls.",
+            fix="Install it with `pip install 'decloud_pl[notify]'`, or unset notify_urls.",
         )
     addresses = [Address(url, seconds) for url in urls.replace(",", " ").split()]
     services = await asyncio.gather(*(address.check() for address in addresses))

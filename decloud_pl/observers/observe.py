@@ -104,7 +104,7 @@ async def observed(
 
 
 def device(trainer: Mapping[str, Any]) -> str:
-    """Return the device that trainings with this trainer node use, as far as it can be determined without torch."""
+    """Return the device that the node ``trainer`` selects, such as ``2 GPUs``. Torch is not imported."""
     accelerator = str(trainer.get("accelerator", "auto"))
     gpus = visible_gpus(os.environ)
     if accelerator in ("auto", "gpu", "cuda") and gpus:

@@ -32,7 +32,8 @@ class Outcome:
     Attributes:
         trainer: the trainer's address.
         share_bps: the share that the validator gave, in basis points.
-        gains: by convention, the gain in accuracy on held-out data, -1 to 1; None if the file could not be opened.
+        gains: for each convention, the gain in accuracy on held-out data, -1 to 1; None if the update's file could not
+            be opened.
     """
 
     trainer: str
@@ -49,7 +50,7 @@ class Evidence:
         validator: the address of the validator that scored it.
         dataset: the data set's name on chain.
         outcomes: one per submission.
-        missed: by convention, how far the shares that it predicts differ from the paid shares, as a fraction of the
+        missed: for each convention, how far its predicted shares differ from the paid shares, as a fraction of the
             reward pool, 0 to 1.
         convention: the convention that the validator used, or None if the round is inconclusive.
     """
@@ -82,7 +83,7 @@ class Record:
 
 
 def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convention | None]:
-    """Return `Evidence.missed` and `Evidence.convention` for the submissions of one round."""
+    """Compute `Evidence.missed` and `Evidence.convention` from the submissions of one round."""
     given = [outcome.share_bps / BPS_DENOMINATOR for outcome in outcomes]
     missed: dict[Convention, float] = {}
     for convention in get_args(Convention):
@@ -115,7 +116,7 @@ async def gather(
     most: int = 3,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Record:
-    """Score the latest completed rounds until ``most`` of them are conclusive.
+    """Score completed rounds, the latest first, until the number of conclusive rounds is ``most``.
 
     Args:
         chain: the network.

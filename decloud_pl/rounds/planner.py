@@ -26,7 +26,7 @@ _ENERGY_SHARE = 0.1
 
 @dataclass(frozen=True)
 class SettingsPlanner:
-    """Plans with the user's `Settings`. The plan contains no text from the chain except the round's number."""
+    """Makes plans from the user's `Settings`. A plan has its round's number, but no text from the chain."""
 
     settings: Settings
 
@@ -64,7 +64,7 @@ class SettingsPlanner:
         )
 
     def sample(self) -> TrainingPlan:
-        """Return a plan without a round, to check the settings."""
+        """Return a plan that belongs to no round. It serves to check the settings."""
         return training_plan(
             self.settings, dataset={}, base_model=Path(BASE_MODEL_FILE), folder=Path(), name="check", threads=1
         )
@@ -81,19 +81,19 @@ class SettingsPlanner:
 
 
 def affordable_seconds(rewards: RewardsConfig, reward: int) -> float:
-    """Return how many seconds a training may last until its energy costs a tenth of ``reward`` (lamports).
+    """Return the number of seconds of training whose energy costs a tenth of ``reward`` (lamports).
 
-    Without a setting for the power or the price of energy, the result is infinite.
+    The result is infinite if the settings lack the power of this machine or the price of energy.
     """
     per_second = parse_sol(rewards.sol_per_kwh) * rewards.watts / WATT_SECONDS_PER_KWH
     return _ENERGY_SHARE * reward / per_second if per_second else math.inf
 
 
 def make_catalog(settings: Settings) -> Catalog:
-    """Return the catalogue of data sets for the names on the network and the user's settings.
+    """Return the catalogue that finds data sets by their names on the network, with the user's settings.
 
     Raises:
-        ConfigError: the program has no such revision.
+        ConfigError: the settings name a revision that the program does not have.
     """
     return Catalog(
         DataFolder.from_node(asdict(settings.data)),

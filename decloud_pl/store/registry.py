@@ -8,7 +8,7 @@ package or in the user's own ``conf/storage``::
     providers:
       archive:
         about: the archive of our group
-        store:                                # with `logins`, also gets an argument `secrets`
+        store:                                # if there are `logins`, the class also gets an argument `secrets`
           _target_: our_package.archive.ArchiveStore
           url: ${storage.archive_url}
           timeout: ${storage.timeout}
@@ -125,8 +125,8 @@ class Registry:
     Attributes:
         nodes: maps each provider's name to its node under ``storage.providers``, with interpolations unresolved. The
             order is that of `Provider.place`.
-        settings: maps each setting that a provider adds to its default.
-        secrets: maps the name of each provider's secret to the secret.
+        settings: the defaults of the settings that the providers add, by the name of the setting.
+        secrets: the providers' secrets, by the name of the secret.
     """
 
     nodes: Mapping[str, Any]
@@ -193,7 +193,7 @@ def unknown(kind: str, known: Iterable[str]) -> ConfigError:
 
 
 def _type_of(default: Any) -> Any:
-    """Return the type of a provider's setting: that of its default. URLs and multiaddrs have types of their own."""
+    """Return the type of a provider's setting, judged by its default. URLs and multiaddrs have types of their own."""
     text = default if isinstance(default, str) else ""
     if text.startswith(("http://", "https://")):
         return Annotated[str, URL]
@@ -214,7 +214,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Registry:
         if not isinstance(nodes, dict) or list(nodes) != [name] or tree.get("kind") != name:
             raise ConfigError(
                 f"{path} must describe the storage {name!r}, because that is the file's name.",
-                fix=f"Write kind: {name}, and list only {name} below providers.",
+                fix=f"Write `kind: {name}`, and list only {name} under `providers`.",
             )
         providers[name] = Provider.of(name, nodes[name]), nodes[name]
         own = {key: value for key, value in tree.items() if key not in _COMMON}

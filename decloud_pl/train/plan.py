@@ -50,8 +50,8 @@ class RoundFile:
         convention: the convention in which the update is written.
         read_as: the convention in which this network's validators read the update.
         gradient_rate: η of the ``gradient`` convention.
-        score_split: where the update's accuracies are measured: ``held_out`` is the held-out part, and ``test``, for
-            experiments only, the test split that validators use. The gate's verdict always uses the held-out part.
+        score_split: the data on which the update's accuracies are measured: ``held_out`` for the held-out part, or, in
+            experiments only, ``test`` for the validators' test split. The gate's verdict always uses the held-out part.
         given: the dotted names of the training settings that the user has set.
         allow_packages: packages that the user allows in the configuration, in addition to the allow-list.
         payout: what a submission may earn and what it costs; None if the plan belongs to no round.

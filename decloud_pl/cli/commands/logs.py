@@ -53,10 +53,10 @@ def run(lines: int, follow: bool) -> int:
 
 
 def _lines_since(place: _Place | None, files: list[Path]) -> tuple[list[bytes], _Place | None]:
-    """Return the complete lines after a place, across rotated files, and the place where they end.
+    """Return the complete lines of the log after ``place``, and the place where the last of these lines ends.
 
-    ``files`` are the files of the log, the newest first. If ``place`` is None, all files are read. If the file
-    of ``place`` was deleted, only the newest file is read.
+    ``files`` are the log's current file and its rotated files, the newest first. If ``place`` is None, all of them are
+    read. If the file of ``place`` was deleted, only the newest file is read.
     """
     found: dict[int, list[bytes]] = {}
     end = place

@@ -106,7 +106,8 @@ class Wizard:
     def _ask(self, name: str, question: str, *, otherwise: str = "", read: Callable[[str], str] = str) -> None:
         """Ask for a setting, and store the answer.
 
-        ``otherwise`` is the answer that stands for an empty value. ``read`` converts an answer to the setting's text.
+        If the setting is empty, ``otherwise`` is offered as the default answer. ``read`` converts an answer
+        to the setting's text.
         """
         setting = find(name, self._home)
 
@@ -191,7 +192,7 @@ class Wizard:
                 return
 
     def _take_back_secrets(self, before: dict[str, Value]) -> dict[str, Value]:
-        """Reset all secrets to their values in ``before``, and return the new values that this discards."""
+        """Reset all secrets to their values in ``before``. Return the discarded values by the names of the secrets."""
         names = secret_names(self._home)
         given = {name: one for name, one in self._values.items() if name in names and before.get(name) != one}
         for name in given:

@@ -1,4 +1,4 @@
-"""The catalog's text data sets, in the layouts of the Hugging Face hub and of ``datasets``."""
+"""The catalog's text data sets, read from files of the Hugging Face hub or of its library ``datasets``."""
 
 from __future__ import annotations
 

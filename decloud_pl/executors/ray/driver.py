@@ -49,8 +49,8 @@ _SAME_VERSION = "Install the same version on every machine, in the Python enviro
 class Stream:
     """Reads the `News` that one call of `TrainingActor.train` yields.
 
-    Ray Client cannot read streams, so this class then runs as an actor on the cluster. Ray must not repeat the call
-    after a failure: it would skip as many items of the second run as it had delivered from the first run.
+    With Ray Client, which cannot read streams, this class runs as an actor on the cluster. Ray must not repeat the call
+    after a failure: if the first run had delivered N items, Ray would skip the first N items of the second run.
     """
 
     def __init__(self, actor: Any, seconds_left: float | None) -> None:
@@ -123,7 +123,7 @@ class RayDriver:
     def _follow(self, actor: Any, seconds_left: float | None, there: str) -> None:
         """Run the training, forward the worker's messages to the daemon, and save the files that the actor sends back.
 
-        ``there`` is the actor's folder. If the actor later reports another folder, Ray has restarted it.
+        ``there`` is the actor's folder. If the actor later reports another folder, Ray has restarted the actor.
         """
         client = self.config.address.startswith("ray://")
         stream: Any = (ray.remote(Stream).options(num_cpus=0).remote if client else Stream)(actor, seconds_left)

@@ -34,7 +34,7 @@ class Fetcher(Protocol):
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Call ``work`` in a thread. Its argument is an event that is set when this task is cancelled."""
+    """Call ``work`` in a thread, and pass it an event that is set when this task is cancelled."""
     cancel = threading.Event()
     try:
         return await asyncio.to_thread(work, cancel)

@@ -33,14 +33,14 @@ class BatchReader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
-        """Yield the rows of each batch of indices, in order."""
+        """Yield the rows of each batch, in order. A batch is given as the indices of its rows."""
         ...
 
 
 class MemoryReader:
-    """Reads batches from the whole split, packed in memory. Each batch is a single indexing operation.
+    """Reads batches from the whole split, packed in memory. A batch takes a single indexing operation.
 
-    With ``pinned``, each batch is in page-locked memory, from which a GPU can fetch it while it computes.
+    With ``pinned``, each batch is in page-locked memory. A GPU can fetch such a batch while it computes.
     """
 
     def __init__(self, packed: torch.Tensor, labels: torch.Tensor, *, pinned: bool = False) -> None:
@@ -60,7 +60,8 @@ class MemoryReader:
 class StreamReader:
     """Packs each batch on demand, for splits that do not fit into memory.
 
-    ``workers`` processes do the work. With 0, or if they cannot start, the current process does it.
+    ``workers`` processes pack the batches. If ``workers`` is 0 or the processes cannot start, the current process packs
+    them.
     """
 
     def __init__(self, split: Split, encoder: Encoder, *, workers: int, pinned: bool = False) -> None:
@@ -120,7 +121,7 @@ def _workers_can_start() -> bool:
 class _PackedBatches(Dataset[Arrays]):
     """Packed batches of a split, as arrays. A worker process sends arrays through a pipe.
 
-    It would send tensors through /dev/shm and a socket in TMPDIR. If /dev/shm is too small or the path of TMPDIR is too
+    Tensors would travel through /dev/shm and a socket in TMPDIR. If /dev/shm is too small or the path of TMPDIR is too
     long, the worker would fail and the loader would wait forever.
     """
 

@@ -149,7 +149,7 @@ class RoundDataModule(LightningDataModule):
         self._place = state_dict
 
     def val_dataloader(self) -> BatchStream:
-        """Return the batches of the half of the held-out part that is for choosing."""
+        """Return the batches of ``held_out.select``, the half of the held-out part that is used for choosing."""
         return self._in_order(_HalfReader(self.held_out.select, pinned=self._pinned()))
 
     def test_dataloader(self) -> BatchStream:

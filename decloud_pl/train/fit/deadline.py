@@ -15,15 +15,15 @@ _KEY = "decloud_pl.share"
 
 
 class DeadlineCallback(Callback):
-    """End the fit after the last batch that fits before a deadline. The fit then ends like a complete one.
+    """End the fit after the last batch that can end before a deadline. The fit then ends like a complete fit.
 
     A learning rate schedule can follow `share`, which reaches 1 at the deadline.
 
     Args:
         stop_at: the deadline, in seconds on the scale of ``monotonic``.
         monotonic: returns the time in seconds.
-        on_stop: called when the fit ends early.
-        planned: whether the training was planned to last until the deadline. Its end there does not count as early.
+        on_stop: called when the deadline ends the fit before its last step.
+        planned: whether the training was planned to last until the deadline. If so, ``on_stop`` is never called.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DeadlineCallback(Callback):
     def share(self) -> float:
         """Return the share of the fit's time that has passed, from 0 to 1. The share never falls.
 
-        After a resume, it continues from the share that the checkpoint holds.
+        After a resume, the share continues from its value in the checkpoint.
         """
         if self._begun is not None:
             whole, passed = self._stop_at - self._begun, self._monotonic() - self._begun
@@ -58,7 +58,7 @@ class DeadlineCallback(Callback):
     def reserve(self, seconds: float) -> None:
         """Stop the fit this many seconds earlier.
 
-        The time from the last step to this call does not count as part of a step.
+        The duration of the next step is measured from this call, not from the end of the previous step.
         """
         self._stop_at -= seconds
         self._last = self._monotonic()

@@ -38,7 +38,7 @@ class Pace:
 
     Attributes:
         per_sample: seconds of training per sample.
-        per_scoring: seconds to score half of the held-out part, as the validation of each epoch does.
+        per_scoring: seconds to score half of the held-out part. Each epoch's validation takes this long.
         left: seconds until the deadline, at most ``budget_seconds``.
     """
 
@@ -78,7 +78,7 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
 
     Args:
         setup: the round's setup. The training must have a deadline.
-        score: returns the accuracy (0 to 1) of a state on the held-out half for choosing.
+        score: returns the accuracy (0 to 1) of given weights on the half of the held-out part that is for choosing.
         supervisor: has the deadline, and receives a sentence about the choice.
 
     Raises:
@@ -155,7 +155,7 @@ def read(path: Path, fingerprint: str) -> Choice | None:
 
 
 def _with(setup: FitSetup, recipe: Recipe) -> FitSetup:
-    """Return the setup with a recipe applied. Its data have the recipe's batch size and augmentation."""
+    """Return the setup with a recipe applied. Its data module gets the recipe's batch size and augmentation."""
     setup = setup.with_nodes(**recipes.nodes(setup.config, recipe, setup.round.given))
     node, data = setup.config.datamodule, setup.data
     if isinstance(data, RoundDataModule):

@@ -23,7 +23,7 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What a course has reached. A course is a training at one learning rate.
+    """The result of a course so far. A course is the training at one learning rate.
 
     Attributes:
         accuracy: accuracy on held-out data, 0 to 1; None if the training diverged.
@@ -35,7 +35,7 @@ class Reached:
 
 
 class Courses(Protocol):
-    """Trainings with different learning rates, from the same weights and over the same batches."""
+    """The courses of a search. All of them start from the same weights and use the same batches."""
 
     def go_on(self, rate: float, batches: int) -> Reached:
         """Continue a rate's course until it has trained on ``batches`` batches in total, and score it.
@@ -48,7 +48,7 @@ class Courses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One comparison: the accuracy of each rate after the same ``batches``. It is None for a rate that diverged."""
+    """One comparison: the accuracy of each rate after ``batches`` batches; None if the training at a rate diverged."""
 
     batches: int
     accuracies: dict[float, float | None]
@@ -99,7 +99,7 @@ class Found:
 
 
 def rungs_of(challengers: int) -> int:
-    """Return how many comparisons a search makes until only one of ``challengers`` rates is left to compare."""
+    """Return an upper bound for the number of comparisons that narrow ``challengers`` rates down to one."""
     return 1 + math.ceil(math.log2(max(1, challengers)))
 
 
@@ -159,7 +159,7 @@ def halve(
 
 
 class _Pace:
-    """The measured time per batch, and per course the time to start and score it."""
+    """Averages the time per batch, and the additional time that a course needs to start and to be scored."""
 
     def __init__(self) -> None:
         self._batches = self._courses = 0
@@ -184,7 +184,7 @@ class _Pace:
 
 
 def _lead(rung: Rung, rate: float, configured: float) -> float:
-    """Return by how much a rate beats the configured rate in a comparison; infinite if either is missing in it."""
+    """Return by how much a rate beats the configured rate; infinite if the comparison does not contain both."""
     if rate not in rung.accuracies or configured not in rung.accuracies:
         return math.inf
     return _rank(rung.accuracies[rate]) - _rank(rung.accuracies[configured])

@@ -191,7 +191,7 @@ class Gain:
         """
         samples = len(before)
         if samples != len(after):
-            raise ValueError(f"The hits before ({samples}) and after ({len(after)}) must have the same length.")
+            raise ValueError(f"The tensors `before` ({samples}) and `after` ({len(after)}) must have the same length.")
         won, lost = int((after & ~before).sum()) + 0.5, int((before & ~after).sum()) + 0.5
         total = samples + 2
         middle = (won - lost) / total

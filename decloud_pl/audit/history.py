@@ -39,11 +39,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The transactions of a round, without those that the endpoint does not have.
+    """The transactions of a round, as far as the endpoint has them.
 
     Attributes:
-        submitted: by trainer, the transaction that submitted the update, in the order of the chain.
-        scored: by trainer, the transaction that set the share.
+        submitted: for each trainer, the transaction that submitted the update. The trainers are in the order in which
+            they submitted.
+        scored: for each trainer, the transaction that set the share.
         completed: the transaction that ended the validation; None if unknown.
     """
 

@@ -22,10 +22,12 @@ class Entry:
         cid: the CID of the update.
         paid_bps: the share that the validator gave, in basis points.
         fair_bps: the fair share in basis points; None if no update of the round was scored.
-        noise_bps: how far a fair validator's share may be from ``fair_bps``, in basis points; None like ``fair_bps``.
+        noise_bps: how far a fair validator's share may be from ``fair_bps``, in basis points; None if ``fair_bps``
+            is None.
         correct: how many samples of the test split the model with this update gets right; None if the update was not
             opened.
-        ties: for how many samples of the test split float errors may change the prediction; None like ``correct``.
+        ties: for how many samples of the test split float errors may change the prediction; None if ``correct`` is
+            None.
         submitted: the transaction that submitted the update; None if the endpoint does not have it.
         scored: the transaction that set the share; None if the endpoint does not have it.
     """
@@ -143,7 +145,7 @@ class Report:
         )
 
     def said(self, trainer: str | None) -> str:
-        """Return the result in sentences, which call ``trainer`` "you" if it submitted an update to the round."""
+        """Return the result in sentences. They call ``trainer`` "you" if it submitted an update to the round."""
         return " ".join([*self._own_share(trainer), *self.reasons, *self._lateness(), *self._copied(trainer)])
 
     def owner(self, wallet: str) -> Owner:

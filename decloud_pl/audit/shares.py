@@ -1,8 +1,9 @@
 """Compute shares by the validators' documented rule, and how far a fair validator's shares may be from them.
 
-The shares of a fair validator may differ for two reasons:
+A fair validator's shares may differ from ours for two reasons:
 
-- On another machine, float errors change single predictions. Each tie counts as a coin toss.
+- On another machine, float errors may change a prediction if the two largest logits are almost equal (a tie). So each
+  tie counts as a coin toss.
 - The validator may have scored other samples of the same kind. Then its gains and ours both vary. So the variance of
   their difference is twice the sampling variance of the gains.
 """
@@ -33,7 +34,7 @@ def fair_shares(gains: Sequence[int], *, also_valid: int = 0) -> list[int]:
     Args:
         gains: for each valid submission, how many more samples its model gets right than the base model.
         also_valid: the number of further submissions, which get a share only if no submission has a gain above 0. Their
-            shares follow in the result.
+            shares are at the end of the result.
     """
     positive = [max(0, gain) for gain in gains] + [0] * also_valid
     total = sum(positive)
@@ -61,8 +62,8 @@ def sampling_noise(gains: Sequence[int], products: Sequence[Sequence[int]], samp
 
     Args:
         gains: for each submission, how many more samples its model gets right than the base model.
-        products: for each pair of submissions, the sum over the samples of the product of their changes against the
-            base model (1 for a sample won, -1 for a sample lost).
+        products: for each pair of submissions, the sum of the products of their changes, over all samples. A change is
+            1 if only the submission's model gets the sample right, -1 if only the base model does, and 0 otherwise.
         samples: the number of samples.
     """
     number = max(1, samples)

@@ -47,8 +47,8 @@ class _Fit:
     Attributes:
         convention: the convention.
         fair: the fair shares.
-        exact: how far a share may be from the fair share if only float errors and rounding differ.
-        noise: how far a share may be from the fair share if the validator also scored other samples.
+        exact: how far a share may be from the fair share because of float errors and rounding alone.
+        noise: how far a share may be from the fair share if the validator, in addition, scored other samples.
         off: the share that the validator gave, minus the fair share.
         has_gains: whether the model of any submission gets more samples right than the base model.
     """

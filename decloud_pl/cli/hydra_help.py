@@ -12,7 +12,7 @@ from string import Template
 
 
 def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
-    """Return the help text.
+    """Return the text that ``--help`` prints.
 
     Args:
         overrides: the overrides to apply to the shown configuration.

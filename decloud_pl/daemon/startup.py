@@ -35,7 +35,7 @@ async def answered(
 
     Args:
         ask: queries the chain.
-        reporter: receives each failure and the wait after it.
+        reporter: receives each failure, with the time until the next attempt.
         waits: seconds between the attempts; after the last attempt, the failure is raised.
         stopping: ends the wait when it is set.
 

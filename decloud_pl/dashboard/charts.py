@@ -21,10 +21,10 @@ _LEGEND = {"top": 0, "icon": "circle", "itemWidth": 10, "itemHeight": 10, "textS
 
 
 class Chart:
-    """A chart with a description for screen readers. The browser gets it again only if its data has changed.
+    """A chart with a description for screen readers. The server sends it again only after its data has changed.
 
     Args:
-        kind: the name of the chart in the page.
+        kind: the name of the chart in the page, as the value of ``data-chart``.
         caption: the text above the chart.
     """
 

@@ -107,7 +107,7 @@ def part_of(everything: _S, split: SplitName) -> _S:
         in_test[random.permutation(members)[: round(len(members) * TEST_SHARE)]] = True
     if not in_test.any():
         raise DatasetError(
-            f"There are too few samples for a test split ({len(everything)}).",
+            f"There are too few samples ({len(everything)}) for a test split.",
             fix="Add samples (at least three of a class), or a separate test split.",
         )
     if split == "test":

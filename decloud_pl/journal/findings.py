@@ -34,13 +34,13 @@ class Reading:
 
 
 def stored_revision(journal: JournalReader) -> Revision | None:
-    """Return the stored revision, or None if the journal has no revision."""
+    """Return the stored revision of the program, or None before the first `store_revision`."""
     rows = journal.findings("name, evidence, at", "revisions")
     return Revision(*rows[0]) if rows else None
 
 
 def store_revision(journal: Journal, revision: Revision) -> None:
-    """Store a revision; it replaces the previous one."""
+    """Store the program's revision, in place of the previous one."""
     with journal.transaction() as db:
         db.execute(
             "INSERT OR REPLACE INTO revisions VALUES (?, ?, ?, ?, ?)",

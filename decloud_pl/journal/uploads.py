@@ -36,7 +36,7 @@ class JournalUploadLog:
 
 
 def finished_cids(journal: Journal, store: str) -> set[str]:
-    """Return the CIDs that one store holds for finished rounds only.
+    """Return the CIDs that finished rounds uploaded to a store and that no unfinished round needs.
 
     The rounds of all networks and wallets in the journal are taken into account. The CIDs of an upload are the update's
     own CID and the CID that the store reported.

@@ -92,7 +92,7 @@ class Ledger:
 
     @contextmanager
     def _explained(self, verb: str, *, fix: str) -> Iterator[None]:
-        """Turn SQLite's errors into a `LocalnetError`: "… cannot be ``verb``", with ``fix`` as its advice."""
+        """Turn an SQLite error in the block into a `LocalnetError` "… cannot be ``verb``" with the advice ``fix``."""
         try:
             yield
         except sqlite3.Error as error:

@@ -16,12 +16,12 @@ Limits = Mapping[str, Range]
 
 
 def whole(low: int, high: int) -> Range:
-    """Allow whole numbers from ``low`` to ``high``, both included."""
+    """Return a range that allows the whole numbers from ``low`` to ``high``, both included."""
     return Range(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
 
 
 def one_of(*values: int) -> Range:
-    """Allow only these whole numbers."""
+    """Return a range that allows only these whole numbers."""
     return Range(f"one of {', '.join(map(str, values))}", lambda value: type(value) is int and value in values)
 
 
@@ -30,7 +30,7 @@ SHARE = Range("a number from 0 to less than 1", lambda value: type(value) in (in
 
 
 def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
-    """Return how to correct invalid hyper-parameters, as a sentence without a final period; empty if all are valid."""
+    """Return a sentence, without its final period, on how to correct hyper-parameters; empty if all are valid."""
     for name, value in hyper_parameters.items():
         if name not in limits:
             return f"Use only the hyper-parameters {', '.join(limits)}"

@@ -20,7 +20,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A message that is not a failure. Each of ``facts`` replaces the value of that name in every view's header."""
+    """A message that is not a failure. ``facts`` are new values for the header of every view, by name."""
 
     round_id: int | None
     message: str

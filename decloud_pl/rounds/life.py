@@ -23,7 +23,7 @@ _ABORTED = "the validator aborted the round and refunded its creator"
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No step until the chain changes. The journal shows ``state`` in the meantime.
+    """Take no step until the chain changes. The journal shows ``state`` in the meantime.
 
     If ``until`` is set, a step is due at that time even if the chain does not change (Unix seconds, chain's clock).
     """
@@ -101,7 +101,7 @@ def next_step(
 def _is_aborted(round_: Round | None, *, reported: bool) -> bool:
     """Return whether the validator aborted the round.
 
-    It is not documented which status a round has after an abort, so the event counts as well.
+    The status of a round after an abort is not documented. So the event of an abort counts, too.
     """
     if round_ is not None and round_.status is RoundStatus.CANCELLED:
         # The creator can cancel only before a validator has claimed the round.
@@ -148,7 +148,7 @@ def _in_training(
 
 
 def _can_wait(record: RoundRecord, round_: Round) -> bool:
-    """Return whether submitting a published update late is safe and useful."""
+    """Return whether it is safe and useful to submit a published update later, shortly before the deadline."""
     if record.state is State.SUBMITTING:
         return False  # the transaction may be on its way
     if record.state is State.READY and record.attempts:
@@ -180,7 +180,7 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
 
 
 def _though(record: RoundRecord) -> str:
-    """Return a clause on the predicted gain and why there may be no reward; "" if held-out data predicted no gain."""
+    """Return a clause with the predicted gain and a possible reason for no reward; "" if no gain was predicted."""
     if record.gain_low is None or record.gain_high is None or record.gain_low <= 0:
         return ""
     expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"

@@ -22,7 +22,7 @@ def checked_file(path: Path) -> int:
 
 
 class SentFile(io.FileIO):
-    """An open file for an upload. It reports to ``progress`` how many of its bytes were read.
+    """An open file for an upload. After each read, it reports its position to ``progress``.
 
     Attributes:
         name: the file name that the server gets. It is ASCII only, because servers decode other characters differently.

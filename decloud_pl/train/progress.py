@@ -58,7 +58,7 @@ class Supervisor:
     finish_at: float | None = None
 
     def until(self, finish_by: float | None, *, now: float) -> Supervisor:
-        """Return the same supervisor with a deadline. ``finish_by`` and ``now`` are Unix seconds.
+        """Return a copy of this supervisor with the deadline ``finish_by``. Both arguments are in Unix seconds.
 
         The remaining time is computed here, because the system clock may be changed during the training.
         """
@@ -71,7 +71,7 @@ class Supervisor:
         self.report(Progress(stage, note=text))
 
     def as_stage(self, stage: str) -> Supervisor:
-        """Return the same supervisor, except that it replaces the stage in every report by this one."""
+        """Return a copy of this supervisor that reports every progress under the stage ``stage``."""
         return dataclasses.replace(self, report=lambda done: self.report(dataclasses.replace(done, stage=stage)))
 
     def time_left(self) -> float:

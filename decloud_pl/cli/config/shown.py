@@ -175,7 +175,7 @@ def _preset(home: Path, name: str, file: Path, *, own: bool) -> _Preset:
 
 
 def _about(path: Path) -> str:
-    """Return the first comment line that is not a Hydra directive."""
+    """Return the first comment line of a preset's file that is not a Hydra directive."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

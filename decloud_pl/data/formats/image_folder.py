@@ -25,9 +25,9 @@ class ImageFolder:
 
     Attributes:
         parts: for each part, the folder that contains the class folders.
-        classes: the label of each class, in the order of the labels. If every class name is a whole number, the label
-            is that number minus the first label. Otherwise the label is the position of the class name among the
-            training part's names in alphabetical order.
+        classes: the label of each class name, in the order of the labels. If every name in the training part is a whole
+            number, the label of a name is that number minus the first label. Otherwise it is the name's position in
+            the alphabetical order of these names.
     """
 
     parts: dict[str, Path]
@@ -41,7 +41,7 @@ class ImageFolder:
         """Return the image files and the labels of one part.
 
         Raises:
-            DatasetError: the part has a class that the training part does not have.
+            DatasetError: the part has a class that is not in ``classes``.
         """
         paths: list[Path] = []
         labels: list[int] = []
@@ -62,7 +62,7 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
     """Return the class folders at a path, or None if there are none.
 
     Args:
-        path: contains the class folders, or the folders of the parts, or a single folder with one of these.
+        path: a folder with the class folders or with the folders of the parts. Single folders around them are skipped.
         first_label: the number that stands for the first class, if the folders' names are numbers. None means 0.
 
     Raises:

@@ -26,7 +26,8 @@ class Creator:
         models: folder of the base models; each base model is created once.
         reward: lamports per round.
         offers: the offers, which the creator posts in turn.
-        posted: the IDs of the rounds posted in this run. An upgrade hands this set on to the new creator.
+        posted: the IDs of the rounds posted in this run. After an upgrade of the program, the new creator gets the
+            same set.
     """
 
     actor: Actor

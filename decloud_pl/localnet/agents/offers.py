@@ -37,7 +37,7 @@ class Offer:
 def make_offers(
     datasets: Sequence[str], architectures: Sequence[str], data: DataFolder, dialect: Dialect
 ) -> tuple[Offer, ...]:
-    """Make one offer for each data set, with the first of the architectures that fits its samples.
+    """Make one offer for each data set. Its architecture is the first in ``architectures`` that fits the samples.
 
     Args:
         datasets: names of data sets on chain.

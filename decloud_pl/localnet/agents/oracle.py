@@ -1,7 +1,7 @@
 """Score submissions as the public validator does.
 
 This module was written from the protocol alone and shares no code with the trainer's own scoring in `decloud_pl.train`.
-A mistake in either of them therefore shows up as a difference between their scores.
+A mistake in one of the two implementations therefore shows up as a difference between their scores.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Oracle:
 
     @torch.no_grad()
     def _correct(self) -> int:
-        """Count the samples whose label has the largest logit."""
+        """Return the number of samples whose label has the largest logit."""
         correct, test = 0, self._test
         for rows, labels in zip(torch.split(test.rows, _BATCH), torch.split(test.labels, _BATCH), strict=True):
             predicted = self._network(test.inputs(rows)).argmax(1)

@@ -40,7 +40,7 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """A reference to ``symbol`` at byte ``offset`` of ``section``. ``kind`` (``R_BPF_*``) defines how to fill it in."""
+    """A reference to ``symbol`` at byte ``offset`` of ``section``. ``kind`` is one of ELF's ``R_BPF_*`` types."""
 
     section: int
     offset: int

@@ -38,7 +38,7 @@ _ACCEPT_FILE = "application/octet-stream, */*;q=0.1"
 
 @dataclass
 class Prefix:
-    """The part of a file that was downloaded so far, from the file's beginning.
+    """The beginning of a file, as far as it has been downloaded.
 
     The first ``verified`` bytes were checked against the CID. The bytes after them are not verified.
     """
@@ -82,7 +82,7 @@ class Download:
         prefix: the scratch file. It may already hold the beginning of the file.
         limits: the limits on time and size.
         received: the number of bytes received so far.
-        gave_up: whether the time for the whole download ran out, so that a second request would not help.
+        gave_up: whether ``total_seconds`` ran out. Then a second request to this gateway would not help.
         responding: whether the gateway has begun to answer, so that the scratch file may change.
         started: the time of the start, as ``limits.monotonic`` returned it.
     """

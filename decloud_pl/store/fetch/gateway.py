@@ -53,7 +53,8 @@ class GatewayReader:
         monotonic: the clock that measures the speed of a gateway.
 
     Raises:
-        ConfigError: ``urls`` is empty, a URL is not the address of a gateway, or `route_to` raises it.
+        ConfigError: ``urls`` is empty, a URL is not the address of a gateway, or the proxy or the certificates for it
+            cannot be used (see `route_to`).
     """
 
     def __init__(
@@ -235,6 +236,6 @@ _HOPE = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected, SizeL
 def most_hopeful(failures: Sequence[StoreError]) -> StoreError:
     """Return the failure that a retry is most likely to resolve.
 
-    A single broken gateway or store must not prevent a retry with the others.
+    So a gateway or store that is broken for good does not prevent a retry with the other gateways or stores.
     """
     return min(failures, key=lambda failure: next(i for i, kind in enumerate(_HOPE) if isinstance(failure, kind)))

@@ -42,7 +42,7 @@ class Answer:
     document: Any
 
     def text(self, *keys: str) -> str:
-        """Return the string in the JSON document that is found by following ``keys`` from object to object.
+        """Return a string from the JSON document. Each of ``keys`` leads from an object to the next value.
 
         Raises:
             StoreUnavailable: there is no such string.
@@ -172,7 +172,8 @@ def checked_url(name: str, url: str) -> str:
     """Check that it is safe to send keys to a URL; return the URL without a trailing slash.
 
     Raises:
-        ConfigError: the URL is not https (http is allowed on this machine), or `route_to` raises it.
+        ConfigError: the URL is not https (http is allowed only for a host on this machine), or the proxy or the
+            certificates for it cannot be used (see `route_to`).
     """
     parts = urlsplit(url)
     if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):

@@ -30,7 +30,7 @@ class LocalCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Save a checkpoint. With ``storage_options`` or a URL as its path, Lightning's own class saves it."""
+        """Save a checkpoint. If ``path`` is a URL or ``storage_options`` is given, Lightning's own class saves it."""
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -55,9 +55,9 @@ class CheckpointCallback(Callback):
     Args:
         path: the file. It is replaced atomically.
         fingerprint: identifies the training. A training with another fingerprint does not resume from the file.
-        every_seconds: time between two checkpoints; 0 writes at epoch ends only. Slow writing makes it longer.
-        seed: determines the random numbers after a resume with several processes. A checkpoint does not hold the
-            generator states of all of them.
+        every_seconds: time between two checkpoints; longer if writing is slow. 0 writes at epoch ends only.
+        seed: determines the random numbers after a resume with several processes, because a checkpoint does not hold
+            the generator states of all processes.
         stop_requested: returns whether the training must stop.
         monotonic: returns the time in seconds.
     """
@@ -145,10 +145,10 @@ class CheckpointCallback(Callback):
 
 
 def usable(path: Path, fingerprint: str) -> Path | None:
-    """Return the checkpoint to resume from. Return None if it is missing, damaged or of another training.
+    """Return ``path`` if the training can resume from it; None if it is missing, damaged or of another training.
 
     Raises:
-        MachineShortage: this machine has too little memory or too few file descriptors to read it now.
+        MachineShortage: this machine has too little memory or too few file descriptors to read the file now.
     """
     if not path.is_file():
         return None

@@ -143,7 +143,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The accuracy that an update gains over the base model, estimated on samples that both were scored on.
+    """The accuracy that an update gains over the base model, estimated by scoring both on the same samples.
 
     Attributes:
         before: accuracy of the base model on the samples, 0 to 1.
@@ -166,7 +166,7 @@ class Gain:
 
     @property
     def chance(self) -> float:
-        """The probability that a validator measures a gain, by a normal distribution with this 95 % interval."""
+        """The probability that a validator's gain is above 0, by a normal distribution with this 95 % interval."""
         spread = (self.high - self.low) / (2 * _Z95)
         if not spread:
             return float(self.gain > 0)
@@ -177,9 +177,9 @@ class Gain:
         """Estimate the gain from the hits before and after the update, bool (N,) each.
 
         The interval is Agresti and Min's for the difference of two proportions from matched pairs, with half a sample
-        added to each of the four cells (https://doi.org/10.1002/sim.1781). It is widened to cover the gain
-        that a validator measures on other samples: their own variation multiplies the variance by
-        ``1 + N / population``.
+        added to each of the four cells (https://doi.org/10.1002/sim.1781). The interval is widened
+        to cover the gain that a validator measures on other samples, because those samples vary as well. This
+        multiplies the variance by ``1 + N / population``, where N is the number of samples here.
 
         Args:
             before: hits of the base model.
@@ -191,7 +191,7 @@ class Gain:
         """
         samples = len(before)
         if samples != len(after):
-            raise ValueError(f"The hits before ({samples}) and after ({len(after)}) must have the same length.")
+            raise ValueError(f"The tensors `before` ({samples}) and `after` ({len(after)}) must have the same length.")
         won, lost = int((after & ~before).sum()) + 0.5, int((before & ~after).sum()) + 0.5
         total = samples + 2
         middle = (won - lost) / total

@@ -1,4 +1,4 @@
-"""Revision v1.1 of the program: a treasury receives 2 % of each payment. If a referrer is set, it gets half of that."""
+"""Revision v1.1 of the program: a treasury receives 2 % of each payment. A referrer, if set, gets half of the 2 %."""
 
 from __future__ import annotations
 

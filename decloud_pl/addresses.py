@@ -38,7 +38,7 @@ def check_gateway(url: str) -> None:
     """
     parts = _split(url, ("http", "https"))
     if parts.username is not None or parts.password is not None:
-        raise ValueError("it contains a login, which messages would show; remove it")
+        raise ValueError("it contains a user name or password, which would appear in messages; remove it")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise ValueError("it must not contain ? or #, because a CID is appended to it")
     if re.search("/ip[fn]s/.", parts.path):

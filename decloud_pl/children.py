@@ -88,7 +88,7 @@ class Child:
         Args:
             command: the program and its arguments.
             log: the destination of standard error: a file, or `asyncio.subprocess.PIPE`.
-            env: the child's environment; by default, the part of this process's that `child_environment` returns.
+            env: the child's environment; by default, the variables of this process that `child_environment` selects.
         """
         env = child_environment(os.environ) if env is None else env
         pipe = asyncio.subprocess.PIPE

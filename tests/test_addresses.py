@@ -57,7 +57,7 @@ def test_valid_addresses_are_accepted(check: Check, address: str) -> None:
         (check_http, "http://::1:80", "put an IPv6 address in brackets"),
         (check_websocket, "http://a", "it must begin with ws:// or wss:// (got http://)"),
         (check_gateway, "ipfs://bafy", "(got ipfs://)"),
-        (check_gateway, "https://me:KEY@a", "it contains a login"),
+        (check_gateway, "https://me:KEY@a", "it contains a user name or password, which would appear in messages"),
         (check_gateway, "https://a?token=KEY", "it must not contain ? or #"),
         (check_gateway, "https://a/#", "it must not contain ? or #"),
         (check_gateway, "https://a/ipfs/bafy", "it is the address of a file"),

@@ -106,7 +106,10 @@ def _other_transactions(claimed: Entry, found: Entry) -> Iterator[str]:
     for name in ("submitted", "scored"):
         said, known = getattr(claimed, name), getattr(found, name)
         if said is not None and known is not None and said.signature != known.signature:
-            yield f"It names {said.signature} as {name} for {claimed.trainer}, and the chain shows {known.signature}."
+            yield (
+                f"The file names {said.signature} as the transaction that {name} the update of {claimed.trainer}, but"
+                f" the chain shows {known.signature}."
+            )
 
 
 def _other_fair_share(claimed: Entry, found: Entry) -> Iterator[str]:

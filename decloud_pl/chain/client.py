@@ -119,10 +119,11 @@ class ChainClient:
             found = await self.rounds_by_id(range(max(first, end - ACCOUNTS_PER_REQUEST), end))
             missing = 0 if found else missing + 1
             if missing == _MISSING_BATCHES:
+                highest = end + (missing - 1) * ACCOUNTS_PER_REQUEST
                 logger.warning(
                     "Cannot read any of the %d rounds below number %d. These and all older rounds are left out.",
-                    missing * ACCOUNTS_PER_REQUEST,
-                    end + missing * ACCOUNTS_PER_REQUEST,
+                    highest - max(first, end - ACCOUNTS_PER_REQUEST),
+                    highest,
                 )
                 return
             for round_id in sorted(found, reverse=True):

@@ -86,7 +86,7 @@ class EndpointPool:
 
     @property
     def refused(self) -> list[Refusal]:
-        """One `Refusal` for each endpoint and each method whose last request the endpoint refused."""
+        """The refusals of all endpoints. A refusal ends when its endpoint answers a request of its method."""
         return [refusal for endpoint in self._all for refusal in endpoint.refusals.all()]
 
     def need(self, slot: int) -> None:

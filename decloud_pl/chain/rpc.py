@@ -281,7 +281,7 @@ class RpcClient:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The methods that each endpoint refused when it was last asked for them."""
+        """The refusals of all endpoints. A refusal ends when its endpoint answers a request of its method."""
         return self._endpoints.refused
 
     @property

@@ -60,11 +60,11 @@ class Sources:
 
     Attributes:
         home: the folder of config.json; None if neither config.json nor the environment applies.
-        assignments: the layer of config.json and the environment, including secrets and other settings outside of the
-            tree.
-        command_line: the layer of the overrides.
-        overrides: the overrides in Hydra's grammar. They use places, such as ``network.rpc_url``, instead of short
-            names.
+        assignments: the values set in config.json and the environment. They include secrets and other settings that
+            are not in the configuration tree.
+        command_line: the values set on the command line.
+        overrides: the arguments that set ``command_line``, in Hydra's grammar. They use full paths, such as
+            ``optimizer.lr``, instead of short names, such as ``learning_rate``.
     """
 
     home: Path | None = None

@@ -33,7 +33,7 @@ _SENTENCES = {
         "For joblib, submitit or optuna, run: pip install 'decloud_pl[sweeps]'",
     ),
     r"Could not append to config.*?'(.+?)'": ("{0} already exists.", "Write {0}=… without the +."),
-    r"(.*'hydra\..*)": ("Hydra reports: {0}.", "See python -m decloud_pl --hydra-help."),
+    r"(.*'hydra\..*)": ("Hydra reports: {0}.", "See `python -m decloud_pl --hydra-help`."),
 }
 
 

@@ -69,7 +69,7 @@ class Choice:
     """The data set to train on.
 
     Attributes:
-        name: the data set's own name, after mappings.
+        name: the name of this data set. It differs from the name on chain if the user has mapped that name.
         entry: the data set's declaration; None if only the user's files describe it.
         root: the path that the user set; None if the user set no path.
         ready: whether the files are on this machine. If not, they can be downloaded.

@@ -108,7 +108,7 @@ def part_of(everything: _S, split: SplitName) -> _S:
     if not in_test.any():
         raise DatasetError(
             f"There are too few samples ({len(everything)}) for a test split.",
-            fix="Add samples (at least three of a class), or a separate test split.",
+            fix="Add samples until one class has at least three, or add a separate test split.",
         )
     if split == "test":
         return everything.take(np.flatnonzero(in_test))

@@ -40,7 +40,7 @@ _LOOK_SECONDS = 1.0
 
 
 class Executor(Protocol):
-    """Where trainings run."""
+    """Runs trainings, on this machine or on a cluster."""
 
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]

@@ -1,4 +1,7 @@
-"""The owner of a journal's rows. A home folder may hold the rounds of several owners."""
+"""Define the owner of a journal's rows: a network, a program and a wallet.
+
+One home folder, and its journal, may hold the rounds of several owners.
+"""
 
 from __future__ import annotations
 

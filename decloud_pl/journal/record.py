@@ -44,7 +44,9 @@ class State(StrEnum):
     def occupies_slot(self) -> bool:
         """Whether the round counts towards ``max_concurrent_rounds``.
 
-        It counts until its update is submitted, except while it is overdue, withheld or ready.
+        It counts until its update is submitted, except in three states. In ``overdue``, the validator is late to start
+        the training. In ``withheld``, the update is kept back. In ``ready``, the update is published and waits to be
+        submitted shortly before the deadline.
         """
         return self in _BEFORE_SUBMITTED
 

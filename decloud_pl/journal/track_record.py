@@ -224,9 +224,10 @@ def _scored(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[
 
 
 def _shares(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[str, str]]:
-    """For each round whose shares can be judged, yield the validator and ``fair``, ``equal`` or ``unfair``.
+    """For each round whose split of the reward is known, yield the validator and ``fair``, ``equal`` or ``unfair``.
 
-    An audit's verdict takes precedence. Without an audit, a round can be judged only if its shares are equal.
+    The word is the verdict of the round's audit. Without an audit, or if its verdict is ``unknown``, it is ``equal`` if
+    the daemon saw that all trainers got equal shares. Otherwise the split is not known.
     """
     rest = f"{_OF_VALIDATOR} AND split = 'equal'"
     seen = journal.findings("round_id, validator", "seen_rounds", rest)

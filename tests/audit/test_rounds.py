@@ -70,7 +70,7 @@ async def test_a_round_is_audited_and_its_file_checked(
         f"paid_bps of {trainer}: the file says 1,",
         f"fair_bps of {trainer}: the file says 10000",
         f"It says that {trainer} gets 0 samples right",
-        f"as scored for {trainer}",
+        f"as the transaction that scored the update of {trainer}, but the chain shows",
         "copies: ",
         "verdict: the file says unfair, and this machine finds fair.",
     ):

@@ -362,12 +362,18 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "two optimizers": (
         (my("module", "TakesBase"), "optimizer=sgd"),
         {**MINE, "given": ("module._target_", "optimizer")},
-        r"TakesBase has its own configure_optimizers, so the setting optimizer has no effect",
+        (
+            r"TakesBase has its own configure_optimizers, so the setting optimizer has no effect\. "
+            r"Unset optimizer, optimizer\.\* and learning_rate, or add a parameter `optimizer`"
+        ),
     ),
     "two schedules": (
         (my("module", "TakesBase"), "scheduler=cosine"),
         {**MINE, "given": ("module._target_", "scheduler")},
-        r"TakesBase has its own configure_optimizers, so the setting scheduler has no effect",
+        (
+            r"TakesBase has its own configure_optimizers, so the setting scheduler has no effect\. "
+            r"Unset scheduler and scheduler\.\*, or add a parameter `optimizer`"
+        ),
     ),
     "a step that raises": (
         (my("module", "Raises"),),

@@ -25,7 +25,7 @@ class Creator:
     Attributes:
         models: folder of the base models; each base model is created once.
         reward: lamports per round.
-        offers: the offers, which the creator posts in turn.
+        offers: the kinds of rounds to post, in rotation.
         posted: the IDs of the rounds posted in this run. After an upgrade of the program, the new creator gets the
             same set.
     """

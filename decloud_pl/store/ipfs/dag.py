@@ -111,7 +111,8 @@ def _walk(
     """Yield the file bytes in one block and in the blocks below it.
 
     ``expected`` is the number of these bytes as the parent block declares it; None for the root. ``waiting`` is the
-    number of links in the blocks above this block.
+    number of links that stay in memory while this block is read: all links of the blocks above it, even those that were
+    already followed.
     """
     if depth > _DEEPEST:
         raise malformed(f"The file's DAG is deeper than {_DEEPEST} levels.")

@@ -18,7 +18,8 @@ from decloud_pl.train.plan import TrainingPlan
 Group = Literal["module", "datamodule"]
 
 _ROOTS = ("lightning.", "torch.", "builtins")
-_OPTIMIZER_NODES = ("optimizer", "scheduler")
+_OPTIMIZER_NODES = {"optimizer": "optimizer, optimizer.* and learning_rate", "scheduler": "scheduler and scheduler.*"}
+"""The nodes that a module with its own optimizer does not use. Each is mapped to the settings that change it."""
 _OF_FIT: Mapping[Group, Mapping[str, str]] = {
     "module": {"compile": "compiled"},
     "datamodule": {"data_memory_mb": "memory_bytes", "data_workers": "workers"},
@@ -43,11 +44,11 @@ def check_module(plan: TrainingPlan) -> None:
             fix="Add a parameter `network` (an nn.Module) or `base` (a BaseModel) to its __init__.",
         )
     _check_arguments(plan, "module")
-    for name in _OPTIMIZER_NODES:
+    for name, settings in _OPTIMIZER_NODES.items():
         if has_own_optimizer(plan) and plan.round.is_given(name):
             raise ConfigError(
                 f"{target} has its own configure_optimizers, so the setting {name} has no effect.",
-                fix=f"Unset {name} (including learning_rate), or add a parameter `optimizer` to the module's __init__.",
+                fix=f"Unset {settings}, or add a parameter `optimizer` to the module's __init__.",
             )
 
 

@@ -114,7 +114,10 @@ class Judge:
 
     @cached_property
     def base_hits(self) -> torch.Tensor | None:
-        """Which samples of the ``judge`` half the base model predicts correctly, bool (N,); None if not measurable."""
+        """For each sample of the ``judge`` half, whether the base model predicts it correctly.
+
+        A bool tensor of shape (N,); None if this cannot be measured.
+        """
         return self._hits(lambda halves: halves.judge, self._base)
 
     def base_accuracy(self) -> float | None:

@@ -60,7 +60,7 @@ class Bench:
         counts = {"step": 1, "seen": int(moving is not None), "count": int(mean is not None)}
         average.load_state_dict({**counts, "moving": seen[0], "mean": seen[1]})
         supervisor = Supervisor(self._heard, lambda: self.stop, monotonic=lambda: len(self.scored), finish_at=left)
-        self.choice = Choice(BASE, names, best, average, self.score, supervisor, lambda: 2.0)
+        self.choice = Choice(BASE, names, best, average, self.score, supervisor, lambda: 1.0)
 
     def _heard(self, progress: Progress) -> None:
         assert progress.stage == "choose"
@@ -131,8 +131,8 @@ def test_among_equal_candidates_the_trained_weights_stay() -> None:
 def test_candidates_are_compared_only_while_the_file_and_its_verdict_still_fit(left: float) -> None:
     bench = Bench((3.0, 3.0), moving=(2.0, 2.0), mean=(2.5, 2.5), left=left)
     assert bench.choose(*LINE)
-    # A score takes 1 s, the file and the verdict take 6 s. The last weights are always scored.
-    last = 1 + max(0, min(9, int(left) - 7))
+    # A score takes 1 s, the file and the verdict take 5 s. The last weights are always scored.
+    last = 1 + max(0, min(9, int(left) - 6))
     assert len(bench.scored) == last
 
 
@@ -162,8 +162,13 @@ def test_a_stop_is_heeded_between_two_scores() -> None:
 def test_the_time_reserved_after_the_fit_covers_all_scores() -> None:
     bench = Bench((9.0, 9.0), validated=((1.0, 2.0), (2.0, 2.0), (3.0, 3.0)), moving=(2.0, 1.0), mean=(2.5, 2.0))
     bench.choose(*LINE)
-    assert 3 * 2.0 + len(bench.scored) - 1 <= seconds_after_the_fit(ALL, 2.0)
-    assert seconds_after_the_fit((), 2.0) == 6.0
+    assert 5.0 + len(bench.scored) - 1 <= seconds_after_the_fit(ALL, 1.0, math.inf)
+    assert seconds_after_the_fit((), 1.0, math.inf) == 5.0
+
+
+def test_the_choice_gets_at_most_a_tenth_of_the_time_that_is_left() -> None:
+    assert seconds_after_the_fit(ALL, 1.0, 50.0) == 5.0 + 5.0
+    assert seconds_after_the_fit(ALL, 1.0, -1.0) == 5.0
 
 
 def test_a_mixture_keeps_integers_and_reaches_both_ends() -> None:

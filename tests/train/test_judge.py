@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from decloud_pl.domain import Payout
 from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.score.gate import Rules
+from decloud_pl.train.score.judge import Judge
+from decloud_pl.train.score.scorer import Scorer
 
 MakeSetup = Callable[..., FitSetup]
 
@@ -46,3 +51,34 @@ def test_what_validators_cannot_load_is_withheld(
     assert (verdict.gain, verdict.passed) == (None, False)
     assert verdict.withheld.startswith("validators cannot load the update: ")
     assert str(verdict) == f"Nothing will be submitted: {verdict.withheld}."
+
+
+class Counting(Scorer):
+    """Counts how often it scores weights."""
+
+    scored = 0
+
+    def hits_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        self.scored += 1
+        return super().hits_of(network, state)
+
+
+@dataclass
+class OneHalf:
+    """Both halves are the same."""
+
+    select: Scorer
+    judge: Scorer
+
+
+def test_the_same_weights_are_scored_once_on_the_half_for_choosing(make_setup: MakeSetup) -> None:
+    setup = make_setup("out")
+    assert setup.source is not None
+    scorer = Counting(setup.source.load("held_out"), setup.base.spec.input)
+    judge = Judge(setup.network(), setup.state, OneHalf(scorer, scorer), Rules("delta", 0.1, "delta"))
+    first = judge.select(setup.state)
+    assert (first, scorer.scored) == (judge.base_select, 1)
+    other = {name: -tensor for name, tensor in setup.state.items()}
+    copied = {name: tensor.clone() for name, tensor in other.items()}
+    assert judge.select(other) == judge.select(copied) != first
+    assert scorer.scored == 2

@@ -60,7 +60,7 @@ class Judged:
         heard: list[Progress] = []
         supervisor = Supervisor(heard.append, lambda: stop, monotonic=lambda: 0.0, finish_at=left)
         values = {"setup": self.setup, "steps": self.steps, "supervisor": supervisor, **fields}
-        last = LastFit(judge=self.judge, writer=self.callbacks.writer, base_scoring=1.0, **values)
+        last = LastFit(judge=self.judge, writer=self.callbacks.writer, scoring=0.5, **values)
         before = self.update.path.read_bytes()
         result = last.after(update or self.update)
         assert self.update.path.read_bytes() == before
@@ -129,7 +129,7 @@ def test_without_time_certainty_or_permission_there_is_no_last_fit(make_setup: M
     own = {name: value for name, value in setup.config.optimizer.items() if name != "lr"}
     assert update.gain is not None
     for fields in (
-        {"left": 6.9},
+        {"left": 6.4},
         {"supervisor": Supervisor()},  # no deadline
         {"setup": setup.with_nodes(update=off)},
         {"setup": dataclasses.replace(setup, plan=test_split)},

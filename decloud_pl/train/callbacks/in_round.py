@@ -60,7 +60,7 @@ class RoundCallbacks:
         def base_scored(trainer: Trainer, accuracy: float | None, seconds: float) -> None:
             supervisor.report(Progress("baseline", step=trainer.global_step, accuracy=accuracy))
             if deadline is not None:
-                deadline.reserve(seconds_after_the_fit(names, seconds))
+                deadline.reserve(seconds_after_the_fit(names, seconds, supervisor.time_left()))
 
         def stopped(trainer: Trainer) -> None:
             step, total = trainer.global_step, trainer.estimated_stepping_batches

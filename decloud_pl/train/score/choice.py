@@ -23,22 +23,27 @@ SOUP_CHECKPOINTS = 3
 _TRAINED = "the trained weights"
 _SCALES = (0.75, 1.25, 0.5, 1.5, 0.25)
 
-# Durations in units of scoring the base model on the whole held-out part. Scoring one half takes 0.5. The encoding
-# scores one half once or a few times. The verdict takes 1, and 2 more if it searches for a cause.
-WRITE_AND_JUDGE = 2.0
+# Durations in units of scoring the base model on one half of the held-out part. Each candidate takes one such scoring,
+# and the encoding one or a few. The verdict takes one, and another if it searches for a cause.
+WRITE_AND_JUDGE = 4.0
 SLACK = 1.0
-LEAST_TRAINING = 4.0
-_SCORE = 0.5
+LEAST_TRAINING = 8.0
+_MOST_OF_THE_TIME = 0.1
 _SCORES: Mapping[CandidateName, int] = {"ema": 1, "average": 1, "soup": SOUP_CHECKPOINTS + 1, "scale": len(_SCALES)}
 
 
-def seconds_after_the_fit(candidates: Iterable[CandidateName], base_scoring: float) -> float:
-    """Return the seconds to reserve after the last step for choosing weights, writing the update and judging it.
+def seconds_after_the_fit(candidates: Iterable[CandidateName], scoring: float, time_left: float) -> float:
+    """Return the seconds to reserve after the last step, for the choice, the update's file and its verdict.
 
-    ``base_scoring`` is the time in seconds for scoring the base model on the held-out part.
+    The choice gets at most a tenth of the time that is left, because more steps gain more than more candidates.
+
+    Args:
+        candidates: the names of the candidates to score.
+        scoring: the time in seconds for scoring the base model on one half of the held-out part.
+        time_left: seconds until the deadline.
     """
     scores = sum(_SCORES.get(name, 0) for name in candidates)
-    return (WRITE_AND_JUDGE + SLACK + _SCORE * scores) * base_scoring
+    return (WRITE_AND_JUDGE + SLACK) * scoring + min(scores * scoring, _MOST_OF_THE_TIME * max(0.0, time_left))
 
 
 def mixed(start: State, end: State, share: float) -> dict[str, torch.Tensor]:
@@ -60,7 +65,7 @@ class Choice:
         average: holds averages of the weights over the training; None if no candidate needs them.
         score: returns the accuracy of a state on the half for choosing; None if it cannot be measured.
         supervisor: has the deadline and receives the result.
-        seconds: returns the time in seconds for scoring the base model on the whole held-out part.
+        seconds: returns the time in seconds for scoring the base model on one half of the held-out part.
         weights: the chosen weights; empty before the choice.
         accuracy: accuracy of the chosen weights on the half for choosing; None if it was not measured.
     """
@@ -141,7 +146,7 @@ class Choice:
         Return None if too little time is left or the candidate cannot be scored.
         """
         self.supervisor.check_stop()
-        if self.supervisor.time_left() < (WRITE_AND_JUDGE + SLACK + _SCORE) * self.seconds():
+        if self.supervisor.time_left() < (WRITE_AND_JUDGE + SLACK + 1) * self.seconds():
             return None
         accuracy = self.score(state) if _is_finite(state) else None
         if accuracy is None or self.accuracy is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -60,6 +61,8 @@ class Judge:
         self._rules = rules
         self._test_samples = test_samples
         self._parameters = frozenset(name for name, _ in network.named_parameters())
+        # The same weights are scored by the validation, the choice, the encoding and the check of the gain.
+        self._selected: dict[bytes, torch.Tensor | None] = {}
         self.unmeasured = "" if held_out is not None else "the data module has no validation data"
 
     def writer(self, update: UpdateConfig, *, note: Callable[[str], None]) -> UpdateWriter:
@@ -121,13 +124,8 @@ class Judge:
         return self._hits(lambda halves: halves.judge, self._base)
 
     def base_accuracy(self) -> float | None:
-        """Return the base model's accuracy (0 to 1) on the ``judge`` half; None if it cannot be measured.
-
-        The first call scores the base model on both halves. Later calls return the stored result.
-        """
-        if self.base_select is None or self.base_hits is None:
-            return None
-        return accuracy_of_hits(self.base_hits)
+        """Return the base model's accuracy (0 to 1) on the half for the verdict; None if it cannot be measured."""
+        return None if self.base_hits is None else accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
         """Judge an update file. If its gain is not certain, also score the file as read in the other convention."""
@@ -163,7 +161,11 @@ class Judge:
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
 
     def _select_hits(self, state: State) -> torch.Tensor | None:
-        return self._hits(lambda halves: halves.select, self.as_scored(state))
+        scored = self.as_scored(state)
+        key = _content(scored)
+        if key not in self._selected:
+            self._selected[key] = self._hits(lambda halves: halves.select, scored)
+        return self._selected[key]
 
     def _hits(self, half: Callable[[Halves], Scorer], state: State) -> torch.Tensor | None:
         if self._held_out is None or self.unmeasured:
@@ -188,6 +190,15 @@ class Judge:
         if hits is None or self.base_hits is None:
             return None
         return Gain.from_hits(self.base_hits, hits, self._test_samples)
+
+
+def _content(state: State) -> bytes:
+    """Return a digest of a state's names and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.digest()
 
 
 def _not_finite(entries: State) -> str:

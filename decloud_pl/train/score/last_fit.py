@@ -44,7 +44,7 @@ class LastFit:
         writer: writes the new update; it also wrote the judged update.
         supervisor: sets the deadline, receives the progress, and may request a stop.
         steps: number of steps of the judged training.
-        base_scoring: how many seconds it took to score the base model on the held-out part.
+        scoring: how many seconds it took to score the base model on one half of the held-out part.
     """
 
     setup: FitSetup
@@ -52,7 +52,7 @@ class LastFit:
     writer: UpdateWriter
     supervisor: Supervisor
     steps: int
-    base_scoring: float
+    scoring: float
 
     def after(self, judged: Update) -> Update:
         """Run the last fit and return its update. If the fit fails or its update differs too much, return ``judged``.
@@ -93,7 +93,7 @@ class LastFit:
             return None
         if judged.withheld or gain is None or low is None or not 0 < gain * _CERTAIN_SHARE < low:
             return None
-        if self.supervisor.time_left() < (LEAST_TRAINING + WRITE_AND_JUDGE + SLACK) * self.base_scoring:
+        if self.supervisor.time_left() < (LEAST_TRAINING + WRITE_AND_JUDGE + SLACK) * self.scoring:
             return None
         slower = setup.slower(LOWER_RATE)
         if slower is None or not self.steps or not isinstance(setup.data, RoundDataModule):
@@ -111,7 +111,7 @@ class LastFit:
         seed_everything(setup.config.seed, workers=True, verbose=False)
         module = setup.module()
         network = trained_network(module, setup.state)
-        stop_at = (self.supervisor.finish_at or 0.0) - (WRITE_AND_JUDGE + SLACK) * self.base_scoring
+        stop_at = (self.supervisor.finish_at or 0.0) - (WRITE_AND_JUDGE + SLACK) * self.scoring
         callbacks: list[Callback] = [
             *make_callbacks(setup.plan),
             ProgressCallback(supervisor.report),

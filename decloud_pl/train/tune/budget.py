@@ -22,12 +22,11 @@ from decloud_pl.train.fit.setup import FitSetup, State
 from decloud_pl.train.fit.trainer import make_trainer
 from decloud_pl.train.plan import BUDGET_FILE
 from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.score.choice import seconds_after_the_fit
 from decloud_pl.train.tune.trial import seconds_per_batch
 
 logger = logging.getLogger(__name__)
 
-_SCORINGS_AFTER_THE_FIT = 12
-"""Scorings of half the held-out part that the end of a round takes: verdict, encoding, and other weights to choose."""
 _SPARE = 1.1
 """Planned epochs per epoch that fits, so that time ends the training even on a machine that becomes faster."""
 
@@ -39,7 +38,7 @@ class Pace:
     Attributes:
         per_sample: seconds of training per sample.
         per_scoring: seconds to score half of the held-out part. Each epoch's validation takes this long.
-        left: seconds until the deadline, at most ``budget_seconds``.
+        left: seconds that the fit may take.
     """
 
     per_sample: float
@@ -48,9 +47,8 @@ class Pace:
 
     def epochs(self, samples: int) -> float:
         """Return how many epochs of ``samples`` samples fit into the time, including the validation of each epoch."""
-        left = self.left - _SCORINGS_AFTER_THE_FIT * self.per_scoring
         # A clock may not advance in so short a time.
-        return max(0.0, left / max(samples * self.per_sample + self.per_scoring, 1e-6))
+        return max(0.0, self.left / max(samples * self.per_sample + self.per_scoring, 1e-6))
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
         begun = supervisor.monotonic()
         base = score(setup.state) or 0.0
         per_scoring = supervisor.monotonic() - begun
-        pace = Pace(per_sample, per_scoring, min(supervisor.time_left(), setup.config.budget_seconds))
+        whole = min(supervisor.time_left(), setup.config.budget_seconds)
+        pace = Pace(per_sample, per_scoring, whole - seconds_after_the_fit(setup.candidates, per_scoring, whole))
         choice = choose(known, pace, kind=kind, samples=data.training_samples, base=base, fingerprint=fingerprint)
         write_atomically(path, (json.dumps(dataclasses.asdict(choice), indent=2) + "\n").encode())
     supervisor.note("probe", choice.note)

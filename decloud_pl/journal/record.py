@@ -154,5 +154,9 @@ class RoundRecord:
 
     @property
     def occupies_slot(self) -> bool:
-        """Whether the round occupies a slot; see `State.occupies_slot`. A training with a failed attempt does not."""
-        return self.state.occupies_slot and not (self.state is State.TRAINING and self.attempts > 0)
+        """Whether the round occupies a slot; see `State.occupies_slot`.
+
+        A training that failed does not, until its next attempt starts. Until then, ``reason`` has the failure.
+        """
+        waits = self.state is State.TRAINING and self.attempts > 0 and bool(self.reason)
+        return self.state.occupies_slot and not waits

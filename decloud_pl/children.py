@@ -104,16 +104,18 @@ class Child:
             grace: seconds between SIGTERM and SIGKILL, in which the child can write a checkpoint, for example. With 0,
                 there is no SIGTERM.
         """
-        if grace and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(grace):
-                    await self.process.wait()
-        # Close standard input only now. The child treats its end as the end of its parent, and would exit at once.
-        self.stdin.close()
-        kill_group(self.process.pid)
-        await self.process.wait()
+        try:
+            if grace and self.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self.process.terminate()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(grace):
+                        await self.process.wait()
+        finally:
+            # Close standard input only now. The child treats its end as the end of its parent, and would exit at once.
+            self.stdin.close()
+            kill_group(self.process.pid)
+            await self.process.wait()
 
 
 async def output_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import psutil
 import pytest
 from solders.keypair import Keypair
 
-from decloud_pl.children import child_environment, output_of
+from decloud_pl.children import Child, child_environment, output_of
 from decloud_pl.errors import TrainingStopped
 
 CHILD = (
@@ -85,6 +86,22 @@ async def test_a_child_that_takes_too_long_is_killed_with_what_it_started(tmp_pa
         assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE or time.monotonic() < deadline
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             break
+
+
+async def test_a_caller_that_is_cancelled_while_its_child_ends_kills_it_and_stops() -> None:
+    script = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
+        "print('ready', flush=True)\nwhile True:\n    time.sleep(600)"
+    )
+    child = await Child.start(python(script), log=asyncio.subprocess.DEVNULL)
+    assert await child.stdout.readline() == b"ready\n"
+    ending = asyncio.create_task(child.end(grace=600))
+    assert await child.stdout.readline() == b"asked\n"
+    ending.cancel()
+    await asyncio.wait({ending}, timeout=30)
+    assert ending.cancelled()
+    assert child.process.returncode == -signal.SIGKILL
 
 
 async def test_a_child_without_input_ends_with_its_parent_only() -> None:

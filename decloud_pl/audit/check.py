@@ -29,9 +29,10 @@ async def completed_round(auditor: Auditor, round_id: int) -> Round:
         )
     if round_.status is not RoundStatus.COMPLETED:
         status = round_.status.name.lower().replace("_", " ")
-        raise RoundError(
-            f"Round {round_id} cannot be audited: it is {status}.", fix="Audit it when its validator has scored it."
-        )
+        fix = "Audit it when its validator has scored it."
+        if round_.status in (RoundStatus.EXPIRED, RoundStatus.CANCELLED):
+            fix = "Choose a completed round: `decloud-trainer list --status completed` shows them."
+        raise RoundError(f"Round {round_id} cannot be audited: it is {status}.", fix=fix)
     return round_
 
 

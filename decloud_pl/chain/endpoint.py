@@ -100,15 +100,18 @@ class Endpoint:
         """How many more seconds to wait because of the endpoint's ``Retry-After``; 0 if no wait is left."""
         return max(0.0, self._asked_to_wait_until - self._pace.monotonic())
 
-    def failed(self, error: RpcUnavailable) -> None:
-        """Record a failure. The endpoint then rests for a time that grows with each failure in a row."""
+    def failed(self, retry_after: float | None = None) -> None:
+        """Record a failure. The endpoint then rests for a time that grows with each failure in a row.
+
+        ``retry_after`` is the wait in seconds that the endpoint requested.
+        """
         self.healthy = False
         self._failures += 1
         rest = _REST.after(self._failures)
         now = self._pace.monotonic()
         self._rests_until = now + self._pace.jitter(rest)
-        if error.retry_after:
-            self._asked_to_wait_until = now + min(error.retry_after, LONGEST_ASKED_WAIT)
+        if retry_after:
+            self._asked_to_wait_until = now + min(retry_after, LONGEST_ASKED_WAIT)
 
     def recovered(self) -> None:
         self.healthy = True

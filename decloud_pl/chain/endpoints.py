@@ -129,7 +129,7 @@ class EndpointPool:
                 self._check_age(endpoint, answer)
             except RpcUnavailable as error:
                 self.health.errors += 1
-                endpoint.failed(error)
+                endpoint.failed(error.retry_after)
                 unavailable = error
             except RpcRejected as error:
                 self.health.errors += 1
@@ -228,14 +228,14 @@ class EndpointPool:
         try:
             answer = await endpoint.call("getEpochInfo", lambda client: client.get_epoch_info())
         except RpcUnavailable as error:
-            endpoint.failed(error)
+            endpoint.failed(error.retry_after)
             return
-        except RpcRejected as error:
-            endpoint.failed(RpcUnavailable(error.message))
+        except RpcRejected:
+            endpoint.failed()
             return
         self._saw(answer.value.absolute_slot)
         if answer.value.absolute_slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed):
-            endpoint.failed(RpcUnavailable(f"The RPC endpoint {endpoint.host} lags behind the chain."))
+            endpoint.failed()
             return
         endpoint.recovered()
         logger.info("The RPC endpoint %s works again", endpoint.host)

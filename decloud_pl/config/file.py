@@ -144,7 +144,7 @@ def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ConfigError(
             f"{where} has format version {version}, but this program supports only {VERSION}.",
-            fix="Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
+            fix="Use the version of decloud_pl that wrote it, or set DECLOUD_HOME to another folder.",
         )
     values: dict[str, Value] = {}
     for name, value in tree.items():

@@ -246,7 +246,11 @@ class Views:
             entries = log(
                 journal, activity, round_id=round_id, kinds=kinds, text=text, before=before, limit=PAGE_SIZE + 1
             )
-            return Log(entries[:PAGE_SIZE], entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None)
+            if len(entries) <= PAGE_SIZE:
+                return Log(entries, None)
+            # The next page begins before a time, so entries with the same time must be on the same page.
+            page = [entry for entry in entries if entry.at > entries[PAGE_SIZE].at] or entries[:PAGE_SIZE]
+            return Log(page, page[-1].at)
 
     def skipped(self, owner: str, *, text: str, page: int, order: str, descending: bool) -> Skips:
         """Return one page of skipped rounds, sorted by ``at``, ``round_id`` or ``text``.

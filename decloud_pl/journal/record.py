@@ -158,6 +158,8 @@ class RoundRecord:
     def occupies_slot(self) -> bool:
         """Whether the round occupies a slot; see `State.occupies_slot`.
 
-        A round in the state ``training`` does not occupy a slot after its training has failed once.
+        A round whose training has failed does not occupy a slot until the next attempt starts. Until then, ``reason``
+        has the failure.
         """
-        return self.state.occupies_slot and not (self.state is State.TRAINING and self.attempts > 0)
+        waits = self.state is State.TRAINING and self.attempts > 0 and bool(self.reason)
+        return self.state.occupies_slot and not waits

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from decloud_pl.errors import ContentNotFound, InvalidCid, StoreError
-from decloud_pl.localnet.rpc.server import bind
+from decloud_pl.localnet.rpc.server import bind, url_host
 from decloud_pl.store import Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.ipfs.car import CONTENT_TYPE as CAR_TYPE
@@ -47,7 +47,7 @@ class GatewayServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self._host}:{self._port}"
+        return f"http://{url_host(self._host)}:{self._port}"
 
     async def __aenter__(self) -> GatewayServer:
         bound = bind(self._host, self._port)

@@ -129,7 +129,7 @@ class ActivityReader:
             return None
         pid, started, stopped, beat, heard, balance, requests, errors, failures, facts = rows[0]
         alive = stopped is None and now - beat < _DEAD_AFTER and _is_running(pid)
-        return DaemonStatus(alive, pid, started, beat, heard, balance, requests, errors, failures, json.loads(facts))
+        return DaemonStatus(alive, pid, started, beat, heard, balance, requests, errors, failures, _facts(facts))
 
     def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
         if self._db is None:
@@ -167,6 +167,15 @@ def log(
         changes = journal.latest_transitions(round_id=round_id, states=states, text=text, before=before, limit=limit)
         found += (LogEntry(change.at, change.state.value, change.round_id, change.reason) for change in changes)
     return sorted(found, key=lambda entry: entry.at, reverse=True)[:limit]
+
+
+def _facts(text: object) -> dict[str, str]:
+    """Return the facts of a daemon; none if they cannot be read."""
+    try:
+        facts = json.loads(str(text))
+    except (ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _is_running(pid: int) -> bool:

@@ -115,8 +115,12 @@ class TrainingPlan:
             ) from error
 
     def fingerprint(self) -> str:
-        """Return a hash of the settings that determine the weights. Plans with the same hash can share a checkpoint."""
-        return _hash(self._weights())
+        """Return a hash of the base model and the settings, which determine the weights.
+
+        Plans with the same hash can share a checkpoint. The base model's file must exist.
+        """
+        with self.round.base_model.open("rb") as file:
+            return _hash({**self._weights(), "base_model": hashlib.file_digest(file, "sha256").hexdigest()})
 
     def differs_from(self, folder: Path) -> bool:
         """Return whether the plan in ``folder`` leads to another update or verdict than this plan.

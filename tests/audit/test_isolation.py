@@ -53,6 +53,7 @@ def test_a_plan_is_the_same_with_and_without_audits(tmp_path: Path) -> None:
     def plan() -> tuple[str, dict[str, bytes]]:
         folder = tmp_path / "round"
         folder.mkdir(exist_ok=True)
+        (folder / "base-model").write_bytes(b"a base model")
         made = SettingsPlanner(settings).plan(record, base_model=folder / "base-model", folder=folder)
         made.write(folder)
         return made.fingerprint(), {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 
+from decloud_pl.audit.check import completed_round
 from decloud_pl.cli import main
+from decloud_pl.errors import RoundError
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.schema import JOURNAL_FILE
 from tests.audit.conftest import Market
@@ -76,6 +79,24 @@ async def test_a_round_is_audited_and_its_file_checked(
     ):
         assert words in said
     assert "Traceback" not in said
+
+
+async def test_a_round_that_cannot_be_audited_says_whether_there_will_be_one(market: Market) -> None:
+    town = market.town
+    expired = await town.post(market.put(market.models.base))
+    town.clock.advance(3601)
+    assert await town.creator.check_if_overdue(await town.round(expired), int(town.clock.now()))
+    cancelled = await town.post(market.put(market.models.base))
+    cancel = cast(Any, town.dialect).cancel_round(cancelled, creator=town.creator.wallet.address)
+    await town.send(town.creator, cancel)
+    waiting = await town.post(market.put(market.models.base))
+    for number, words in (
+        (expired, "it is expired. Choose a completed round"),
+        (cancelled, "it is cancelled. Choose a completed round"),
+        (waiting, "it is waiting validator. Audit it when its validator has scored it."),
+    ):
+        with pytest.raises(RoundError, match=words):
+            await completed_round(market.auditor(), number)
 
 
 def _change(file: Path, changed: Path) -> str:

@@ -107,6 +107,21 @@ def test_it_fits(width: int, height: int) -> None:
         assert len(text.splitlines()) < height
 
 
+@pytest.mark.parametrize(("width", "height", "shown"), [(80, 24, 9), (40, 24, 5), (200, 60, 40), (80, 8, 1)])
+def test_the_newest_rounds_are_shown_if_not_all_fit(width: int, height: int, shown: int) -> None:
+    state = busy()
+    for number in range(100, 139):
+        state.apply(Changed(replace(ROW, round_id=number, state=State.WAITING, reason="joined")), NOW)
+    lines = painted(state, width=width, height=height).splitlines()
+    rounds = [line.split()[0] for line in lines if "waiting" in line and "Round" not in line]
+    assert rounds == [str(number) for number in range(100, 139)][-shown:]
+    more = [line for line in lines if line.startswith("and ")]
+    assert more == ([] if shown == 40 else [f"and {40 - shown} more"])
+    if height >= 24:
+        assert len(lines) < height
+        assert any("Earned" in line for line in lines[-2:])
+
+
 def test_a_round_that_is_over_leaves_the_table() -> None:
     state = busy()
     state.apply(Changed(replace(ROW, state=State.PUBLISHING, update_cid="bafyupdate", update_size=10)), NOW)

@@ -101,6 +101,17 @@ def test_put_and_get_as_json(
     assert (tmp_path / CID).read_bytes() == DATA
 
 
+def test_a_file_over_the_limit_names_the_option(
+    kubo: list[str], source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["storage", "put", str(source), *kubo]) == 0
+    out = tmp_path / "out"
+    assert main(["storage", "get", CID, "--out", str(out), "--max-bytes", "9", *kubo]) == 7
+    said = capsys.readouterr().err
+    assert f"{CID} is larger than the limit of 9 bytes. Raise --max-bytes if you trust the origin of the file." in said
+    assert not out.exists()
+
+
 def test_put_reports_at_once_that_no_gateway_runs(
     kubo: list[str], source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -159,6 +159,23 @@ async def test_an_update_that_no_store_takes_is_kept_until_the_deadline(world: W
     assert world.executor.trained == 1
 
 
+@pytest.mark.slow  # it waits between its attempts, like a real daemon
+async def test_no_other_round_takes_the_slot_of_a_training_that_runs_again(world: World) -> None:
+    world.executor.failures = [TrainingError("It diverged.")]
+    world.executor.gate = asyncio.Event()
+    async with world.daemon(criteria=Criteria(max_concurrent_rounds=1)):
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.executor.trained == 2)
+        other = await world.post()
+        await world.diary.until(lambda: bool(world.diary.skipped(other, "") or world.diary.states(other)))
+        assert world.diary.states(other) == []
+        assert world.diary.states(round_id)[-1] is State.TRAINING
+        world.executor.gate.set()
+        await world.diary.reaches(other, State.WAITING)
+
+
 async def test_a_failed_training_is_tried_again(world: World) -> None:
     world.executor.failures = [TrainingError("It diverged.")]
     async with world.daemon():

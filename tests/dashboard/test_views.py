@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,22 @@ def test_rounds_are_sorted_by_a_column_or_a_difference(views: Views) -> None:
 def test_a_page_that_is_not_there_is_the_nearest(views: Views) -> None:
     shown = views.rounds("", state="", text="", page=99, order="round_id", descending=True)
     assert (shown.page, shown.count) == (1, 4)
+
+
+def test_no_entry_of_the_log_is_lost_between_two_pages(tmp_path: Path) -> None:
+    times = (float(number // 3) for number in itertools.count())  # always three entries with the same time
+    journal = Journal(tmp_path / JOURNAL_FILE, Owner("net", "program", "wallet"), now=lambda: next(times))
+    for number in range(2 * PAGE_SIZE):
+        journal.save(record(number, State.SEEN))
+    journal.close()
+    views, shown, before = Views(tmp_path), list[int | None](), None
+    while True:
+        page = views.log("", round_id=None, kind="", text="", before=before)
+        shown += [entry.round_id for entry in page.entries]
+        before = page.older
+        if before is None:
+            break
+    assert sorted(shown, key=str) == sorted(range(2 * PAGE_SIZE), key=str)
 
 
 def test_a_wallet_that_is_not_there_is_the_latest(views: Views) -> None:

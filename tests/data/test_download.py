@@ -313,6 +313,21 @@ def test_background_downloads_say_how_far_they_are(web: WebServer, data: DataFol
     assert len(web.seen) == 1
 
 
+def test_a_background_download_with_an_internal_error_waits_too(web: WebServer, data: DataFolder) -> None:
+    now = [0.0]
+    downloads = BackgroundDownloads(data, monotonic=lambda: now[0])
+    declared = declare(web, urls=["http://[/file"])
+    with pytest.raises(DatasetNotReady, match="is being downloaded"):
+        downloads.ensure(declared)
+    downloads.wait(30)
+    with pytest.raises(DatasetNotReady, match=r"internal error \(.*\)\. See logs"):
+        downloads.ensure(declared)
+    now[0] = RETRY_AFTER
+    with pytest.raises(DatasetNotReady, match="is being downloaded"):
+        downloads.ensure(declared)
+    downloads.wait(30)
+
+
 def test_a_background_download_that_failed_is_tried_again_later(web: WebServer, data: DataFolder) -> None:
     now = [0.0]
     downloads = BackgroundDownloads(data, monotonic=lambda: now[0])

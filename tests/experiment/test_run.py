@@ -17,7 +17,7 @@ from decloud_pl.data.catalog import entry
 from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.experiment.folders import at_work, settings_key, unfinished
 from decloud_pl.experiment.results import read
-from decloud_pl.experiment.run import parameters_of, run_experiment
+from decloud_pl.experiment.run import FRESH_MODEL, dataset_node, make_base_model, parameters_of, run_experiment
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package
 from decloud_pl.models.package import read_spec
@@ -112,6 +112,20 @@ def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert unfinished(folder.parent, settings_key(parameters_of(other), {})) is None
     assert run_experiment(settings, folder).update_cid == whole.update_cid
     assert unfinished(folder.parent, key) is None
+
+
+def test_a_checkpoint_of_another_base_model_is_not_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = [*QUICK, "max_batches=4"]
+    with pytest.raises(TrainingStopped):
+        run_experiment(compose([*words, "model=mlp"]), tmp_path, stop_requested=lambda: True)
+    (tmp_path / FRESH_MODEL).replace(tmp_path / "given")
+    same = compose([*words, f"base_model={tmp_path / 'given'}"])
+    with pytest.raises(TrainingStopped):
+        run_experiment(same, tmp_path, stop_requested=lambda: True)
+    assert "belongs to another training" not in caplog.text
+    make_base_model({"architecture": "mlp"}, dataset_node(same), tmp_path / "given", seed=5)
+    run_experiment(same, tmp_path)
+    assert "belongs to another training" in caplog.text
 
 
 def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:

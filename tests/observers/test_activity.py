@@ -70,6 +70,17 @@ def test_what_is_no_activity_file_is_left_out(tmp_path: Path) -> None:
         assert (activity.daemon(NOW), activity.entries()) == (None, [])
 
 
+@pytest.mark.parametrize("value", ["", "{", "[1]", "[" * 100_000, b"\xff", 5])
+def test_facts_that_cannot_be_read_are_left_out(value: object, tmp_path: Path) -> None:
+    activity_of(tmp_path).close()
+    with sqlite3.connect(tmp_path / ACTIVITY_FILE) as db:
+        db.execute("UPDATE daemons SET facts = ?", (value,))
+    with ActivityReader(tmp_path, OWNER) as activity:
+        status = activity.daemon(NOW)
+        assert status is not None
+        assert status.facts == {}
+
+
 def test_before_the_first_round_the_last_daemon_is_shown(tmp_path: Path) -> None:
     activity_of(tmp_path, Skipped(1, "too late")).close()
     with ActivityReader(tmp_path, None) as activity:

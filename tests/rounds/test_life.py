@@ -199,7 +199,7 @@ def test_a_validator_that_never_starts_costs_no_slot() -> None:
 def test_a_failed_training_costs_no_slot_until_its_next_try() -> None:
     training = dataclasses.replace(RECORD, state=State.TRAINING)
     assert training.occupies_slot
-    assert not dataclasses.replace(training, attempts=1).occupies_slot
+    assert not dataclasses.replace(training, attempts=1, reason="It diverged.").occupies_slot
 
 
 def test_claims_once() -> None:

@@ -6,7 +6,7 @@ or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars na
 PATH?first_label=1 for class folders, arrays and tables whose labels start at 1. If the names of class folders are
 not numbers, the folders are numbered in alphabetical order, and the list shows each label. Image files are read as
 torchvision reads them: EXIF orientation is ignored and transparency is dropped. Gray images of 16 bits are scaled to 8
-bits; images with 32 bits per pixel are refused.
+bits; images with 32 bits per channel are refused.
 
 Examples:
   decloud-trainer datasets

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import click
 
 from decloud_pl.cli.arguments import FILE, as_json, group, overrides
-from decloud_pl.errors import ContentNotFound, DecloudError
+from decloud_pl.errors import ContentNotFound, DecloudError, SizeLimitExceeded
 
 if TYPE_CHECKING:
     from decloud_pl.config import Settings
@@ -143,7 +143,11 @@ def get(cid: str, out: Path | None, max_bytes: int, as_json: bool, overrides: li
     settings = _settings(overrides)
     reader = make_reader(settings.network, settings.storage, settings.home_path)
     print(f"Fetching {cid}…", file=sys.stderr, flush=True)
-    fetched = reader.fetch(cid, out, max_bytes=max_bytes)
+    try:
+        fetched = reader.fetch(cid, out, max_bytes=max_bytes)
+    except SizeLimitExceeded as error:
+        fix = "Raise --max-bytes if you trust the origin of the file."
+        raise SizeLimitExceeded(error.message, fix=fix) from error
     if as_json:
         print(json.dumps({"cid": cid, "file": str(out), "size": fetched.size, "from": fetched.gateway}))
     else:

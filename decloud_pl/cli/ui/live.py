@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -25,7 +25,7 @@ from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import DaemonEvent
 
 _FRAMES_PER_SECOND = 2
-_LINES_BESIDE_EVENTS = 13
+_LINES_BESIDE = 13
 _MORE_WHERE_NARROW = 4
 _NARROW = 60
 _WIDE = 130
@@ -45,11 +45,17 @@ class Picture:
 
 
 def picture(state: LiveState, now: float, *, width: int, height: int) -> Group:
-    """Return the whole view. It contains as many events as fit into ``height`` lines, but at least one."""
+    """Return the whole view in at most ``height`` lines: the newest rounds and events, but at least one of each."""
     parts: list[RenderableType] = [_header(state, width), Text()]
-    parts.append(_rounds(state, now, width) if state.rounds else Text("No round is active.", style="dim"))
-    beside = _LINES_BESIDE_EVENTS + (_MORE_WHERE_NARROW if width < _NARROW else 0) + len(state.rounds)
-    room = max(1, min(EVENTS, height - beside))
+    left = height - _LINES_BESIDE - (_MORE_WHERE_NARROW if width < _NARROW else 0)
+    shown, hidden = sorted(state.rounds), 0
+    if len(shown) > max(1, left - 1):  # one line is for an event, and then one for the number of hidden rounds
+        hidden = len(shown) - max(1, left - 2)
+        shown = shown[hidden:]
+    parts.append(_rounds(state, shown, now, width) if shown else Text("No round is active.", style="dim"))
+    if hidden:
+        parts.append(Text(f"and {hidden} more", style="dim"))
+    room = max(1, min(EVENTS, left - len(shown) - (1 if hidden else 0)))
     parts += [Text(), Text("Last events", style="bold")]
     # A deque cannot be sliced. The newest events are last.
     for at, style, words in list(state.events)[-room:]:
@@ -85,7 +91,7 @@ def _header(state: LiveState, width: int) -> RenderableType:
     return Group(title, table)
 
 
-def _rounds(state: LiveState, now: float, width: int) -> Table:
+def _rounds(state: LiveState, shown: Sequence[int], now: float, width: int) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim", expand=True)
     table.add_column("Round", justify="right", no_wrap=True)
     table.add_column("State", no_wrap=True)
@@ -95,7 +101,7 @@ def _rounds(state: LiveState, now: float, width: int) -> Table:
         table.add_column("Loss", justify="right", no_wrap=True, min_width=6)
         table.add_column("Accuracy", justify="right", no_wrap=True)
         table.add_column("Reward", justify="right", no_wrap=True)
-    for round_id in sorted(state.rounds):
+    for round_id in shown:
         row = state.rounds[round_id]
         cells: list[RenderableType] = [str(round_id), row.record.state.value, _left(row, now), _progress(row)]
         if width >= _NARROW:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from decloud_pl.data.entry import DataFolder, Entry
 from decloud_pl.data.fetch.download import download_entry
-from decloud_pl.errors import DatasetError, DatasetNotReady
+from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
+from decloud_pl.shortage import shortage
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 300.0
 
@@ -22,7 +26,7 @@ class _Job:
     def __init__(self, entry: Entry, data: DataFolder, on_end: Callable[[], object]) -> None:
         self.done_bytes = 0
         self.is_running = True
-        self.failure: DatasetError | None = None
+        self.failure: DecloudError | None = None
         self._on_end = on_end
         self._entry = entry
         self._data = data
@@ -38,6 +42,12 @@ class _Job:
             download_entry(self._entry, self._data, progress=self._progress)
         except DatasetError as error:
             self.failure = error
+        except Exception as error:
+            logger.exception("Internal error in the download of the data set %s", self._entry.name)
+            self.failure = shortage(error) or DatasetError(
+                f"The data set {self._entry.name} cannot be downloaded: internal error ({type(error).__name__}).",
+                fix="See logs/daemon.log and please report it.",
+            )
         finally:
             self.is_running = False
             self._on_end()

@@ -87,7 +87,8 @@ async def drive(agent: Agent, *, wake: asyncio.Event, interval: float, back_off:
             await agent.step()
         except DecloudError as error:
             if str(error) != said:
-                logger.warning("%s: a step failed: %s Retrying in %.0f s.", name, error, back_off)
+                most = back_off + interval
+                logger.warning("%s: a step failed: %s Retrying within %.0f s.", name, error, most)
             said = str(error)
             await asyncio.sleep(back_off)
         except Exception:  # without its agents, the network would do nothing

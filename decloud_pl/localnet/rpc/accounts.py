@@ -8,7 +8,6 @@ from typing import Any
 
 import base58
 from solders.account import Account
-from solders.pubkey import Pubkey
 
 from decloud_pl.localnet.rpc import params as p
 from decloud_pl.localnet.rpc.jsonrpc import INVALID_REQUEST, Method, RpcError, invalid
@@ -155,8 +154,3 @@ def _memcmp(entry: dict[str, Any]) -> tuple[int, bytes]:
         return offset, base58.b58decode(wanted)
     except (ValueError, TypeError, binascii.Error):
         raise invalid("memcmp bytes cannot be decoded") from None
-
-
-def address_of(params: list[Any]) -> Pubkey:
-    """Return the first parameter as an address."""
-    return p.pubkey(p.argument(params, 0, "address"))

@@ -67,11 +67,11 @@ class RpcServer:
 
     @property
     def rpc_url(self) -> str:
-        return f"http://{_url_host(self._host)}:{self._port}"
+        return f"http://{url_host(self._host)}:{self._port}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://{_url_host(self._host)}:{self._port + 1}"
+        return f"ws://{url_host(self._host)}:{self._port + 1}"
 
     async def __aenter__(self) -> RpcServer:
         http_socket, ws_socket = _bind_pair(self._host, self._port)
@@ -215,5 +215,6 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _url_host(host: str) -> str:
+def url_host(host: str) -> str:
+    """Return a host as a URL needs it: an IPv6 address is in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -246,8 +246,10 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(value, dict) or not value:
         raise Refused("The file does not hold a dictionary of tensors.")
     for name, tensor in value.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or len(name) > _LONGEST_NAME:
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise Refused("The file's dictionary must map names to tensors only.")
+        if len(name) > _LONGEST_NAME:
+            raise Refused(f"The file has a tensor whose name is longer than {_LONGEST_NAME} characters.")
     return value
 
 

@@ -39,7 +39,4 @@ def require_match(path: Path, root: Cid) -> None:
 
 def too_large(root: Cid, max_bytes: int) -> SizeLimitExceeded:
     """Return the error for a file that exceeds the limit."""
-    return SizeLimitExceeded(
-        f"{root} is larger than the limit of {max_bytes:,} bytes.",
-        fix="Raise the limit if you trust the origin of the file.",
-    )
+    return SizeLimitExceeded(f"{root} is larger than the limit of {max_bytes:,} bytes.")

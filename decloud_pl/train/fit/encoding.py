@@ -110,8 +110,8 @@ def check_fit(model: BaseModel, source: Source) -> None:
         )
 
 
-def _wrong_kind(model: Kind, data: Kind, name: str = "") -> TrainingError:
+def _wrong_kind(model: Kind, data: Kind) -> TrainingError:
     return TrainingError(
-        f"The base model takes {model} input, but the data set{name} has {data} samples.",
+        f"The base model takes {model} input, but the data set has {data} samples.",
         fix=f"Map the round's data set to one with {model} samples.",
     )

@@ -63,8 +63,6 @@ class Verdict:
         gain: the gain of the file as this network's validators read it; None if it was not measured.
         withheld: why the update is not submitted, as the end of the sentence "nothing was submitted: …". Empty if the
             update passes.
-        misread: whether the update certainly gains, but only if it is read in the other convention. Changing a
-            setting fixes this; more training would not help.
         unmeasured: why the gain was not measured.
         expected: the lamports that submitting is expected to earn; None if it is unknown.
     """
@@ -72,7 +70,6 @@ class Verdict:
     gain: Gain | None
 
     withheld: str = ""
-    misread: bool = False
     unmeasured: str = ""
     expected: int | None = None
 
@@ -108,7 +105,7 @@ def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
         fix = f"set network.convention={another} if its validators read it that way"
         if rules.written_as == another:
             fix = f"set update.convention={rules.read_as}"
-        return Verdict(gain, f"{reading}: {fix}", misread=True, expected=expected)
+        return Verdict(gain, f"{reading}: {fix}", expected=expected)
     if rules.min_gain is None:
         return _by_reward(rules, gain, expected)
     least = f"update.min_gain={rules.min_gain:g}" if rules.min_gain else "0"

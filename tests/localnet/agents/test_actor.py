@@ -42,6 +42,22 @@ async def test_no_failure_ends_an_agent_and_none_is_repeated(caplog: pytest.LogC
     assert "RuntimeError: a defect" in caplog.text
 
 
+async def test_a_failure_names_the_longest_time_until_the_retry(caplog: pytest.LogCaptureFixture) -> None:
+    failed = asyncio.Event()
+
+    class Failing:
+        async def step(self) -> None:
+            failed.set()
+            raise LocalnetError("The disk is full.", fix="Free some space.")
+
+    with caplog.at_level(logging.WARNING):
+        task = asyncio.create_task(drive(Failing(), wake=asyncio.Event(), interval=60.0, back_off=2.0))
+        await asyncio.wait_for(failed.wait(), 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert "Retrying within 62 s." in caplog.text
+
+
 async def test_an_agent_that_is_woken_and_cancelled_at_once_ends() -> None:
     """Before Python 3.12, `asyncio.wait_for` could lose such a cancellation (python/cpython#86296)."""
     wake, agent = asyncio.Event(), Clumsy([])

@@ -59,7 +59,7 @@ def test_user_mappings_lie_over_the_networks() -> None:
         ("rewards.validators.block=[abc]", "rewards.validators.block: 'abc' is not an address, which is 32 bytes"),
         (f"rewards.creators.allow=[{ADDRESS[:-1]}0]", "QKy0' is not an address"),
         (f"rewards.creators.allow=[{'1' * 31}]", "is not an address"),
-        (f"rewards.validators.allow=[{'5' * 88}]", "a value of 88 characters is not an address"),
+        (f"rewards.validators.allow=[{'5' * 88}]", "a value of 88 characters is too long for an address"),
         ("rewards.min_completion=1.1", "rewards.min_completion must be a number from 0 to 1 (got 1.1)."),
         ("submit.when=sometimes", "submit.when must be 'early' or 'late' (got 'sometimes')."),
         ("task=fly", "task must be 'daemon'"),

@@ -61,7 +61,7 @@ def test_class_folders_from_one_need_a_word_of_the_user(tmp_path: Path) -> None:
     assert labels_by_value(UserFiles("custom", f"{tmp_path}?first_label=1", 10)) == {n: {n} for n in range(10)}
     as_named = UserFiles("custom", f"{tmp_path}?first_label=0")
     assert (as_named.num_classes, labels_by_value(as_named)[0]) == (11, {1})
-    with pytest.raises(DatasetError, match=r"the class folder 1, below \?first_label=2"):
+    with pytest.raises(DatasetError, match=r"has a class folder 1, but \?first_label=2 says"):
         UserFiles("custom", f"{tmp_path}?first_label=2", 10)
     with pytest.raises(DatasetError, match=r"\?first_label=one is not a whole number"):
         UserFiles("custom", f"{tmp_path}?first_label=one", 10)

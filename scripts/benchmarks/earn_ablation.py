@@ -23,6 +23,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "SGD with Nesterov": (_COMPETE, "recipe=sgd"),
     "Muon on the filters": (_COMPETE, "recipe=muon"),
     "long": (_COMPETE, "recipe=long"),
+    "short": (_COMPETE, "recipe=short"),
+    "short with the network's dropout": (_COMPETE, "recipe=short", "recipe.module.dropout=null"),
+    "short with flips": (_COMPETE, "recipe=short", "+recipe.datamodule.augment.flip=true"),
     "documented": ("budget=documented",),
 }
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -60,7 +63,6 @@ def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--download", "squad"], 8, "No reader supports the data set 'squad'"),
         (["mappings.custom"], 3, "'mappings.custom' is not a setting"),
-        (["--download", "mnist", "data.mirror=http://127.0.0.1:9"], 8, "cannot be downloaded"),
     ],
 )
 def test_wrong_input(arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,4 +70,15 @@ def test_wrong_input(arguments: list[str], code: int, words: str, capsys: pytest
     shown = capsys.readouterr()
     assert shown.out == ""
     assert words in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_mirror_without_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        mirror = f"http://127.0.0.1:{server.server_port}"
+        assert main(["datasets", "--download", "mnist", f"data.mirror={mirror}"]) == 8
+        server.shutdown()
+    shown = capsys.readouterr()
+    assert "cannot be downloaded (127.0.0.1: the server returned HTTP 404)" in shown.err
     assert "Traceback" not in shown.err

@@ -64,7 +64,7 @@ class Setting:
 
     Attributes:
         name: the name that users write.
-        path: the place in the tree. For a setting outside of the tree, the same as ``name``.
+        path: the dotted path in the composed configuration. For a setting that is not part of it, the same as ``name``.
         kind: a key of `KINDS`.
     """
 

@@ -82,7 +82,7 @@ class Choice:
 
     @property
     def is_published(self) -> bool:
-        """Whether the files have the published layout, so that the entry's own reader can read them."""
+        """Whether the files are laid out as the data set's authors distribute them, as the catalog's reader expects."""
         if self.root is None:
             return True
         return self.entry is not None and self.entry.is_in(user_files.path_of(self.root))

@@ -247,5 +247,5 @@ def _login(facts: Any) -> tuple[Secret, ...]:
         for word in (secret.name, *secret.variables):
             # A training inherits every variable whose name does not look like a secret.
             if not looks_secret(word):
-                raise ValueError(f"the secret {word} needs a name like {word}_token or {word}_key")
+                raise ValueError(f"{word} is a secret, so its name must end like {word}_token or {word}_key")
     return login

@@ -266,7 +266,9 @@ def _recognise(state: State) -> ModelSpec:
     if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
         classes = int(state["fc2.weight"].shape[0])
         return ModelSpec("simple_cnn", {"num_classes": classes})
-    raise Refused("The tensors match no supported network. Without a model package, only simple_cnn is recognized.")
+    raise Refused(
+        "The tensors match no supported network. In a file that is not a model package, only simple_cnn is recognized."
+    )
 
 
 def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
@@ -283,7 +285,9 @@ def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
 def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Return a dense, contiguous copy of a tensor."""
     if tensor.layout not in (torch.strided, torch.sparse_coo) or tensor.is_quantized or tensor.device.type != "cpu":
-        raise Refused(f"The tensor {name} must be dense or in sparse COO layout, not quantized, and on the CPU.")
+        raise Refused(
+            f"The tensor {name} must be on the CPU, must not be quantized, and must be dense or sparse in COO layout."
+        )
     if tensor.dtype not in (*_FLOATS, *_INTEGERS):
         raise Refused(
             f"The tensor {name} has the type {tensor.dtype}; only floats, integers and booleans are accepted."

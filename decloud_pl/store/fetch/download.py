@@ -239,8 +239,9 @@ class Download:
             raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="Retry later.")
         if status in _NOT_ALLOWED:
             raise StoreUnavailable(
-                f"The gateway {self._host} denies access to the file (HTTP {status}).",
-                fix="Add another gateway to network.gateways. This one may serve only its owner, or only pinned files.",
+                f"The gateway {self._host} denies access to the file (HTTP {status}). It may serve only its owner, "
+                "or only pinned files.",
+                fix="Add another gateway to network.gateways.",
             )
         raise StoreUnavailable(
             f"The gateway {self._host} failed with HTTP {status}.",

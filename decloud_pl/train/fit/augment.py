@@ -22,7 +22,7 @@ class Augmentation:
             Unlike with random mirroring, each image alternates from epoch to epoch
             (https://arxiv.org/abs/2404.00498).
         shift: move each image by up to this many pixels in each direction. Reflections fill the edges.
-        cutout: cover a square with this side, in pixels, with gray (https://arxiv.org/abs/1708.04552).
+        cutout: paint a gray square into each image, with sides of this many pixels (https://arxiv.org/abs/1708.04552).
     """
 
     flip: bool = False

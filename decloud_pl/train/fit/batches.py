@@ -33,7 +33,7 @@ class BatchReader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
-        """Yield the rows of each batch, in order. A batch is given as the indices of its rows."""
+        """Yield the rows of each batch, in order. ``batches`` has the indices of each batch's rows."""
         ...
 
 

@@ -65,7 +65,7 @@ class ImageEncoder:
 
 
 class TextEncoder:
-    """Converts texts to token numbers. Packed: int32 (N, length). Batch: int64 (N, length)."""
+    """Converts texts to token numbers of shape (N, length): int32 in the packed split, int64 in a batch."""
 
     def __init__(self, spec: TextInput) -> None:
         self._spec = spec

@@ -114,13 +114,13 @@ def halve(
     monotonic: Callable[[], float],
     on_rung: Callable[[Rung], None] = lambda _: None,
 ) -> Found:
-    """Compare the rates, keep the better half, double the batches, and so on.
+    """Compare the learning rates, keep the better half, compare those over twice as many batches, and so on.
 
-    The search ends after the longest comparison, when every rate but the configured one has diverged, or when the time
-    runs out. It starts and continues a comparison only if it can expect to complete that comparison in time.
+    The search ends when the longest comparison is complete, when every rate except the configured one has diverged, or
+    when the time runs out. It starts and continues a comparison only if it can expect to complete it in time.
 
     Args:
-        courses: the trainings.
+        courses: runs the trainings to compare.
         rates: the rates to compare with ``configured``.
         configured: the plan's rate.
         first: number of batches of the first comparison.

@@ -20,7 +20,6 @@ async def test_a_hundred_rounds_with_faults(tmp_path: Path) -> None:
 
 async def test_ten_thousand_rounds(tmp_path: Path) -> None:
     small, large = await scale(tmp_path, [2_000, 10_000])
-    assert large.cpu_seconds < 3, large
     assert large.peak_mb < 150, large
     assert large.cpu_seconds < small.cpu_seconds * 5 * 1.5 + 0.2, (small, large)
     assert large.requests == small.requests, (small, large)

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +70,12 @@ class RoundFile:
     allow_packages: tuple[str, ...] = ()
     payout: Payout | None = None
 
+    @cached_property
+    def base_model_hash(self) -> str:
+        """SHA-256 of the base model's file, in hexadecimal. A probe needs it for each of its short trainings."""
+        with self.base_model.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def is_given(self, name: str) -> bool:
         """Return whether the user has set this setting, a setting below it, or a group above it."""
         return any(f"{one}.".startswith(f"{name}.") or f"{name}.".startswith(f"{one}.") for one in self.given)
@@ -119,8 +126,7 @@ class TrainingPlan:
 
         Plans with the same hash can share a checkpoint. The base model's file must exist.
         """
-        with self.round.base_model.open("rb") as file:
-            return _hash({**self._weights(), "base_model": hashlib.file_digest(file, "sha256").hexdigest()})
+        return _hash({**self._weights(), "base_model": self.round.base_model_hash})
 
     def differs_from(self, folder: Path) -> bool:
         """Return whether the plan in ``folder`` leads to another update or verdict than this plan.

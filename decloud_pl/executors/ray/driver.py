@@ -133,9 +133,7 @@ class RayDriver:
                 actor.stop.remote()
             if (news := ray.get(stream.next.remote()) if client else stream.next()) is None:
                 if time.monotonic() - heard_at > _SAY_SECONDS:
-                    # A stream can stay silent after its machine was lost. The actor then runs again in another folder.
-                    if self._result(actor.ready.remote(), "Waiting for the Ray cluster to answer.")[2] != there:
-                        raise ConnectionError("Ray restarted the actor.")
+                    self._check_same(actor, there)
                     heard_at = time.monotonic()
                 continue
             heard_at = time.monotonic()
@@ -151,6 +149,14 @@ class RayDriver:
             if news.last:
                 # Without an update file, the process that started this one reports the missing update.
                 return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
+
+    def _check_same(self, actor: Any, there: str) -> None:
+        """Raise `ConnectionError` if Ray has restarted the actor, which then has another folder than ``there``.
+
+        A stream can stay silent after its machine was lost.
+        """
+        if self._result(actor.ready.remote(), "Waiting for the Ray cluster to answer.")[2] != there:
+            raise ConnectionError("Ray restarted the actor.")
 
     def _result(self, reference: Any, waiting: str, timeout: float = math.inf) -> Any:
         """Wait for a call of the actor and return its result. Meanwhile, repeat the note ``waiting`` to the daemon."""

@@ -116,13 +116,14 @@ class ChainClient:
         first = 0 if most is None else max(0, count - most)
         missing = 0
         for end in range(count, first, -ACCOUNTS_PER_REQUEST):
-            found = await self.rounds_by_id(range(max(first, end - ACCOUNTS_PER_REQUEST), end))
+            begin = max(first, end - ACCOUNTS_PER_REQUEST)
+            found = await self.rounds_by_id(range(begin, end))
             missing = 0 if found else missing + 1
             if missing == _MISSING_BATCHES:
                 highest = end + (missing - 1) * ACCOUNTS_PER_REQUEST
                 logger.warning(
                     "Cannot read any of the %d rounds below number %d. These and all older rounds are left out.",
-                    highest - max(first, end - ACCOUNTS_PER_REQUEST),
+                    highest - begin,
                     highest,
                 )
                 return

@@ -6,10 +6,9 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from earn_sides import Course
+from earn_sides import COMPETE, Course
 
-_COMPETE = "budget=compete"
-_FAST = (_COMPETE, "recipe=fast")
+_FAST = (COMPETE, "recipe=fast")
 ROWS: dict[str, tuple[str, ...]] = {
     "fast": _FAST,
     "without flips": (*_FAST, "recipe.datamodule.augment.flip=false"),
@@ -20,12 +19,12 @@ ROWS: dict[str, tuple[str, ...]] = {
     "with shifts": (*_FAST, "+recipe.datamodule.augment.shift=2"),
     "with label smoothing": (*_FAST, "+recipe.module.label_smoothing=0.1"),
     "with EMA": (*_FAST, "callbacks=ema"),
-    "SGD with Nesterov": (_COMPETE, "recipe=sgd"),
-    "Muon on the filters": (_COMPETE, "recipe=muon"),
-    "long": (_COMPETE, "recipe=long"),
-    "short": (_COMPETE, "recipe=short"),
-    "short with the network's dropout": (_COMPETE, "recipe=short", "recipe.module.dropout=null"),
-    "short with flips": (_COMPETE, "recipe=short", "+recipe.datamodule.augment.flip=true"),
+    "SGD with Nesterov": (COMPETE, "recipe=sgd"),
+    "Muon on the filters": (COMPETE, "recipe=muon"),
+    "long": (COMPETE, "recipe=long"),
+    "short": (COMPETE, "recipe=short"),
+    "short with the network's dropout": (COMPETE, "recipe=short", "recipe.module.dropout=null"),
+    "short with flips": (COMPETE, "recipe=short", "+recipe.datamodule.augment.flip=true"),
     "documented": ("budget=documented",),
 }
 

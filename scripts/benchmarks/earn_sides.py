@@ -30,7 +30,7 @@ from decloud_pl.train.run import train_round
 
 _CHUNK = 10
 """Steps of the rival between two looks at the clock."""
-_COMPETE = ("budget=compete",)
+COMPETE = "budget=compete"
 _SPEC = ModelSpec("simple_cnn", {"num_classes": 10})
 State = Mapping[str, torch.Tensor]
 
@@ -132,7 +132,7 @@ class Sides:
         base = self._base(course.base)
         torch.save(base, folder / "base.pt")
         # Full precision, like the rival, unless the machine has faster instructions.
-        overrides = course.overrides or _COMPETE
+        overrides = course.overrides or (COMPETE,)
         plan = our_fit.plan(folder, *overrides, seed=course.seed, threads=self._threads, limited=False)
         plan = dataclasses.replace(plan, round=dataclasses.replace(plan.round, finish_by=course.seconds))
         notes: list[str] = []

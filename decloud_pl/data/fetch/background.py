@@ -42,7 +42,7 @@ class _Job:
             download_entry(self._entry, self._data, progress=self._progress)
         except DatasetError as error:
             self.failure = error
-        except Exception as error:
+        except Exception as error:  # in a thread of its own, nobody else would report it or wait before the next try
             logger.exception("Internal error in the download of the data set %s", self._entry.name)
             self.failure = shortage(error) or DatasetError(
                 f"The data set {self._entry.name} cannot be downloaded: internal error ({type(error).__name__}).",

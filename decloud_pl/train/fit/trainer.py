@@ -41,7 +41,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit that is ready to run. It resumes from ``checkpoint``. If that is None, it starts from the base model."""
+    """A fit that is ready to run. It resumes from ``checkpoint``, or starts from the base model if that is None."""
 
     trainer: Trainer
     module: LightningModule

@@ -12,6 +12,7 @@ from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.models.quarantine.opening import BaseModelOpening
 from decloud_pl.shortage import shortage
+from decloud_pl.train.fit.allocator import reuse_freed_memory
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 
@@ -42,6 +43,7 @@ def train_round(
         ConfigError: a node of the plan cannot be built, or sets an argument that the round must control.
         MachineShortage: this machine has too little disk space, memory or file descriptors.
     """
+    reuse_freed_memory()
     supervisor.report(Progress("prepare"))
     supervisor = supervisor.until(plan.round.finish_by, now=time.time() if now is None else now)
     if not (plan.round.folder / CHECKPOINT_FILE).exists():

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import earn_ablation
-import earn_sides
 from earn_sides import Course, Sides
 
 BASES = {10: 0, 80: 300, 88: 1688}
@@ -83,7 +82,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    earn_sides.quiet()
     arguments.results.mkdir(parents=True, exist_ok=True)
     results = Results(arguments.results / "runs.jsonl")
     sides = Sides(arguments.results, BASES, clock=arguments.clock, threads=arguments.threads)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
+import multiprocessing
 import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import numpy as np
 import our_fit
 import psutil
 import torch
+from numpy.typing import NDArray
 from usual_loop import BATCH, UsualLoop
 
 from decloud_pl.build import build
@@ -95,24 +99,44 @@ def quiet() -> None:
     warnings.filterwarnings("ignore")
 
 
+@dataclass(frozen=True)
+class Data:
+    """The data set: the published training split (images N×H×W) for the rival, and the test split for the scores."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    test: Samples
+
+    @classmethod
+    @functools.cache
+    def loaded(cls) -> Data:
+        source: Source = build(our_fit.fashion_mnist_node())
+        parts: list[Any] = [source.load("train"), source.load("held_out")]
+        return cls(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            Samples.of(source.load("test"), ImageInput()),
+        )
+
+
+@dataclass(frozen=True)
 class Sides:
     """Runs courses. ``bases`` has the steps of the usual loop that make each base model."""
 
-    def __init__(self, folder: Path, bases: Mapping[int, int], *, clock: str, threads: int) -> None:
-        self._folder = folder
-        self._bases = bases
-        self._clock = clock
-        self._threads = threads
-        self._source: Source = build(our_fit.fashion_mnist_node())
-        parts: list[Any] = [self._source.load("train"), self._source.load("held_out")]
-        # The rival trains on the whole published training split.
-        self._images = np.concatenate([part.images for part in parts])
-        self._labels = np.concatenate([part.labels for part in parts])
-        self._test = Samples.of(self._source.load("test"), ImageInput())
-        torch.set_num_threads(threads)
+    folder: Path
+    bases: Mapping[int, int]
+    clock: str
+    threads: int
 
     def run(self, course: Course) -> dict[str, Any]:
-        """Run one course and return its result."""
+        """Run one course in a process of its own and return its result. So our allocator does not serve the rival."""
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            return process.submit(self._run, course).result()
+
+    def _run(self, course: Course) -> dict[str, Any]:
+        quiet()
+        torch.set_num_threads(self.threads)
+        Data.loaded()  # before the clock starts
         load, began, wall = os.getloadavg()[0], cpu_seconds(), time.monotonic()
         found = self._ours(course) if course.side == "ours" else self._rival(course)
         measured = {
@@ -120,20 +144,20 @@ class Sides:
             "wall_seconds": round(time.monotonic() - wall, 1),
             "load": load,
         }
-        return {**dataclasses.asdict(course), "clock": self._clock, "threads": self._threads, **measured, **found}
+        return {**dataclasses.asdict(course), "clock": self.clock, "threads": self.threads, **measured, **found}
 
     def base_accuracy(self, base: int) -> float:
-        return round(100 * Oracle(_SPEC, self._base(base), self._test).baseline() / len(self._test.labels), 2)
+        return _accuracy(self._base(base))
 
     def _ours(self, course: Course) -> dict[str, Any]:
-        folder = self._folder / "round"
+        folder = self.folder / "round"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         base = self._base(course.base)
         torch.save(base, folder / "base.pt")
         # Full precision, like the rival, unless the machine has faster instructions.
         overrides = course.overrides or (COMPETE,)
-        plan = our_fit.plan(folder, *overrides, seed=course.seed, threads=self._threads, limited=False)
+        plan = our_fit.plan(folder / "base.pt", *overrides, seed=course.seed, threads=self.threads, limited=False)
         plan = dataclasses.replace(plan, round=dataclasses.replace(plan.round, finish_by=course.seconds))
         notes: list[str] = []
 
@@ -141,16 +165,15 @@ class Sides:
             if progress.stage == "probe" and progress.note:
                 notes.append(progress.note)
 
-        clock = Clock(kind=self._clock)
+        clock = Clock(kind=self.clock)
         update = train_round(plan, Supervisor(report, monotonic=clock), now=0.0)
         seconds = clock()
         if update is None:
             raise RuntimeError("The training has no update.")
         entries = torch.load(update.path, weights_only=True)
-        hits = Oracle(_SPEC, base, self._test).with_submission(entries, "delta", 0.1)
-        accuracy = round(100 * hits / len(self._test.labels), 2)
+        hits = Oracle(_SPEC, base, Data.loaded().test).with_submission(entries, "delta", 0.1)
         return {
-            "accuracy": accuracy,
+            "accuracy": _percent(hits),
             "seconds": round(seconds, 1),
             "note": " ".join(notes),
             "withheld": update.withheld,
@@ -160,8 +183,9 @@ class Sides:
         torch.manual_seed(course.seed)
         network = build_network(_SPEC.architecture, _SPEC.hyper_parameters)
         network.load_state_dict(self._base(course.base))
-        clock = Clock(kind=self._clock)
-        loop = UsualLoop(network, self._images, self._labels, seed=course.seed, rate=0.001)
+        clock = Clock(kind=self.clock)
+        data = Data.loaded()
+        loop = UsualLoop(network, data.images, data.labels, seed=course.seed, rate=0.001)
         curve: list[list[float]] = []
         steps = 0
         most = loop.steps_per_epoch if course.side == "epoch" else None
@@ -172,24 +196,30 @@ class Sides:
             steps += taken
             if taken == to_go:
                 reached = round(clock(), 1)
-                curve.append([reached, clock.uncounted(lambda: self._accuracy(network))])
+                curve.append([reached, clock.uncounted(lambda: _accuracy(network.state_dict()))])
         seconds = curve[-1][0] if most is not None else round(clock(), 1)
-        accuracy = self._accuracy(network)
-        epochs = round(steps * BATCH / len(self._labels), 2)
+        accuracy = _accuracy(network.state_dict())
+        epochs = round(steps * BATCH / len(data.labels), 2)
         return {"accuracy": accuracy, "seconds": seconds, "epochs": epochs, "curve": curve, "note": ""}
-
-    def _accuracy(self, network: torch.nn.Module) -> float:
-        state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        return round(100 * Oracle(_SPEC, state, self._test).baseline() / len(self._test.labels), 2)
 
     def _base(self, name: int) -> dict[str, torch.Tensor]:
         """Return a base model's weights, and make it if it does not exist yet."""
-        path = self._folder / f"base-{name}.pt"
+        path = self.folder / f"base-{name}.pt"
         if not path.is_file():
             torch.manual_seed(1000)
             network = build_network(_SPEC.architecture, _SPEC.hyper_parameters)
-            if self._bases[name]:
-                UsualLoop(network, self._images, self._labels, seed=1000, rate=0.001).train(self._bases[name])
+            if self.bases[name]:
+                data = Data.loaded()
+                UsualLoop(network, data.images, data.labels, seed=1000, rate=0.001).train(self.bases[name])
             torch.save(network.state_dict(), path)
         found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
         return found
+
+
+def _accuracy(state: State) -> float:
+    copy = {name: tensor.detach().clone() for name, tensor in state.items()}
+    return _percent(Oracle(_SPEC, copy, Data.loaded().test).baseline())
+
+
+def _percent(hits: int) -> float:
+    return round(100 * hits / len(Data.loaded().test.labels), 2)

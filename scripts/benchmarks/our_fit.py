@@ -48,16 +48,19 @@ def fashion_mnist_node() -> dict[str, Any]:
 
 
 def plan(
-    folder: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1, limited: bool = True
+    base_model: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1, limited: bool = True
 ) -> TrainingPlan:
-    """Return a round's plan with the default settings; with at most ``steps`` per epoch if ``limited``."""
+    """Return the plan of a round in ``base_model``'s folder: the default settings and ``overrides``.
+
+    If ``limited``, an epoch has at most ``steps`` steps.
+    """
     limit = [f"max_batches={steps}"] if limited else []
     settings = compose([f"seed={seed}", *limit, *overrides])
     return training_plan(
         settings,
         dataset=fashion_mnist_node(),
-        base_model=folder / "base.pt",
-        folder=folder,
+        base_model=base_model,
+        folder=base_model.parent,
         name="bench",
         threads=threads,
     )
@@ -69,7 +72,7 @@ def setup(folder: Path, *overrides: str, seed: int = 0, steps: int = 0) -> FitSe
     spec = ModelSpec("simple_cnn", {"num_classes": 10})
     path = folder / f"base-{seed}.safetensors"
     package.save(path, spec, build_network(spec.architecture, spec.hyper_parameters).state_dict())
-    return FitSetup.of(plan(folder, *overrides, seed=seed, steps=steps), BaseModel(spec, path, 10))
+    return FitSetup.of(plan(path, *overrides, seed=seed, steps=steps), BaseModel(spec, path, 10))
 
 
 def _nobody(progress: Progress) -> None:

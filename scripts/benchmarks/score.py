@@ -156,7 +156,7 @@ def _rounds(arguments: argparse.Namespace, folder: Path, quarantine: WarmQuarant
     yield from (done[course] for course in wanted if course in done)
     if all(course in done for course in wanted):
         return
-    plan = our_fit.plan(folder, "trainer=cpu")
+    plan = our_fit.plan(folder / "base.pt", "trainer=cpu")
     source: Source = build(plan.config.dataset)
     sizes = {"image_size": arguments.image_size} if arguments.image_size else {}
     spec = make_spec(arguments.architecture, {"num_classes": source.num_classes, **sizes}, {})

@@ -25,7 +25,7 @@ from decloud_pl.models.quarantine.opening import open_base_model
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.own_memory import forbid_core_dumps
 from decloud_pl.rounds.events import DaemonEvent, Training
-from decloud_pl.rounds.steps import fetch_base_model
+from decloud_pl.rounds.round_files import fetch_base_model
 from decloud_pl.rounds.stores import make_reader
 from decloud_pl.rounds.wallets import open_wallet
 
@@ -190,7 +190,7 @@ class SessionRound:
 
     @property
     def update_form(self) -> UpdateForm:
-        """The file to write the update to, and the convention and encoding that its entries must have."""
+        """The file to write the update to, and the convention and encoding in which to write its entries."""
         settings, choice = self._connection.settings, self._connection.run(lambda account: account.convention(self.id))
         convention = settings.written_convention(choice.convention)
         return UpdateForm(self.folder / _OWN_UPDATE, convention, choice.gradient_rate, settings.update.encoding)
@@ -210,8 +210,8 @@ class SessionRound:
     def publish(self, update: Update) -> str:
         """Pin an update, read it back, wait until the validator starts the training, and submit the update.
 
-        A second call, even in another process with the same home, resumes where the first one stopped. Until an
-        update is submitted, publishing a different update replaces it.
+        A second call, even in another process with the same home, resumes where the first one stopped. A call
+        with a different update replaces the earlier update unless the earlier one was submitted already.
 
         Returns:
             The CID that was submitted on chain.
@@ -272,7 +272,7 @@ class _Connection:
         return self._open()[1]
 
     def run(self, work: Callable[[WalletRounds], Coroutine[Any, Any, T]]) -> T:
-        """Call ``work`` with `account`, and return the result of its coroutine, run in the session's thread."""
+        """Call ``work`` with `account`, run the returned coroutine in the session's thread, and return its result."""
         thread, account = self._open()
         return thread.run(work(account))
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -24,30 +23,21 @@ from decloud_pl.chain.send import SIGNATURE_FEE, Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import BPS_DENOMINATOR, Payout, Round, Update
-from decloud_pl.durable import copy_atomically, make_private
 from decloud_pl.errors import ChainError, ProgramError, RoundError, TrainingError
-from decloud_pl.executors.process import UPDATE_FILE, Executor
+from decloud_pl.executors.process import Executor
 from decloud_pl.executors.shares import Shares
-from decloud_pl.executors.update_file import read_update, write_update
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds import margins, round_files
 from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
 from decloud_pl.rounds.revisions import Revisions, is_of_layout
-from decloud_pl.store.fetch.fetcher import NEVER, Fetcher, in_thread
+from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.train.plan import BASE_MODEL_FILE
-
-WEIGHTS_FILE = "update.pt"
-_PUBLISH_MARGIN = 3.0
-_PUBLISHES_REMEMBERED = 10
-_SUBMIT_MARGIN = 3.0
-_SUBMITS_REMEMBERED = 10
-_EXPIRY_SECONDS = 120.0
-"""A transaction that did not land expires within this time: its blockhash is valid for 150 slots of 0.4 to 0.6 s."""
 
 
 class Plan(Protocol):
@@ -118,37 +108,26 @@ class Steps:
         return self.rounds_folder / str(round_id)
 
     def update_on_disk(self, round_id: int) -> Update | None:
-        """Return a round's finished update, or None if the folder has none.
-
-        A damaged ``update.json`` is renamed, so that the round is trained again.
-        """
-        path = self.folder(round_id) / UPDATE_FILE
-        try:
-            return read_update(path)
-        except TrainingError:
-            path.replace(path.with_name(path.name + ".damaged"))
-            return None
+        """Return a round's finished update, or None if the folder has none."""
+        return round_files.finished_update(self.folder(round_id))
 
     def drop_withheld(self, round_id: int) -> None:
         """Remove a withheld update, so that the round is trained again. Any checkpoint stays in the folder."""
         update = self.update_on_disk(round_id)
         if update is not None and update.withheld:
-            (self.folder(round_id) / UPDATE_FILE).unlink()
+            round_files.drop_update(self.folder(round_id))
 
     def hand_in(self, round_id: int, update: Update) -> None:
-        """Copy an update that was trained elsewhere into the round's folder, as if its worker had written it.
+        """Use an update that was trained elsewhere, as if the round's worker had written it.
 
-        An earlier update is replaced if its submission was not sent to the chain.
+        It replaces an earlier update of the round, unless a submission of the earlier update was signed.
 
         Raises:
-            RoundError: an earlier update may already be on its way to the chain.
+            RoundError: a submission of an earlier update was signed, so it may already be on chain.
             TrainingError: the update's file is missing or incomplete.
         """
         folder = self.folder(round_id)
-        make_private(folder)
-        path = folder / WEIGHTS_FILE
-        update_in_place = replace(update, path=path)
-        if self.update_on_disk(round_id) == update_in_place:
+        if self.update_on_disk(round_id) == round_files.in_place(folder, update):
             return
         record = self.journal.get(round_id)
         if record is not None and record.pinned_cid is not None and record.update_cid != update.cid:
@@ -158,19 +137,7 @@ class Steps:
                     fix=f"Complete the submission and claim the reward with: decloud-trainer claim {round_id}",
                 )
             self.keep(replace(record, pinned_cid=None, pinned_provider=None))
-        # Remove the old description first: it does not match the new file.
-        (folder / UPDATE_FILE).unlink(missing_ok=True)
-        try:
-            if not path.exists() or not path.samefile(update.path):
-                copy_atomically(update.path, path)
-            complete = path.stat().st_size == update.size
-        except OSError as error:
-            raise TrainingError(
-                f"The update {update.path} cannot be read: {error.strerror}.", fix="Train again."
-            ) from error
-        if not complete:
-            raise TrainingError(f"The update {update.path} is incomplete.", fix="Train again.")
-        write_update(folder / UPDATE_FILE, update_in_place)
+        round_files.copy_update(folder, update)
 
     def is_planned_otherwise(self, record: RoundRecord) -> bool:
         """Return whether the settings have changed, so that a new training of the round could give another update."""
@@ -185,7 +152,7 @@ class Steps:
         return self.conventions.of(record.validator).convention != record.convention
 
     def attempts(self, key: str) -> list[Attempt]:
-        """Return the transactions that this daemon has signed under a key such as ``join:7``."""
+        """Return the transactions that this daemon has signed for a step of a round, for example ``join:7``."""
         return JournalTransactionLog(self.journal).attempts(key)
 
     def enter(self, record: RoundRecord, state: State, reason: str = "") -> RoundRecord:
@@ -229,10 +196,12 @@ class Steps:
         )
 
     async def fetch_base_model(self, record: RoundRecord) -> Path:
-        """See `decloud_pl.rounds.steps.fetch_base_model`."""
+        """See `round_files.fetch_base_model`."""
         folder, most = self.folder(record.round_id), self.max_model_bytes
         return await in_thread(
-            lambda cancel: fetch_base_model(folder, record.model_cid, self.reader, max_bytes=most, cancel=cancel)
+            lambda cancel: round_files.fetch_base_model(
+                folder, record.model_cid, self.reader, max_bytes=most, cancel=cancel
+            )
         )
 
     async def train(self, record: RoundRecord, round_: Round, *, seconds_left: int) -> RoundRecord:
@@ -329,7 +298,7 @@ class Steps:
     async def check(self, record: RoundRecord, round_: Round) -> RoundRecord:
         """Send the transaction that moves a round to its next status after a deadline.
 
-        Any wallet may send it. This wallet does if no other wallet has.
+        Any wallet may send this transaction. This wallet sends it only if the round still has the old status.
         """
 
         async def landed() -> bool:
@@ -367,7 +336,7 @@ class Steps:
         )
 
     async def _send_claim(self, round_id: int, landed: Callable[[], Awaitable[bool]]) -> tuple[str | None, Dialect]:
-        """Send the claim in the form of each revision, the current one first, until the program accepts a form.
+        """Send the claim in the form of each revision, the most likely revision first, until the program accepts one.
 
         Return the signature and the dialect of the accepted claim. The program may have been upgraded since the
         revision was detected. A refused form costs no fee: every transaction is simulated before it is signed.
@@ -401,60 +370,18 @@ class Steps:
 
     def publish_reserve(self) -> float:
         """Return the seconds to leave for publishing before a deadline."""
-        return publish_reserve(self.journal.rounds(), self.planner.publish_reserve)
+        return margins.publish_reserve(self.journal.rounds(), self.planner.publish_reserve)
 
     def submit_margin(self) -> float | None:
         """Return the seconds to leave for submitting before a deadline, or None if no transaction was timed yet."""
-        latest = self.journal.rounds(limit=_SUBMITS_REMEMBERED, descending=True)
-        return submit_margin(latest, self.planner.publish_reserve)
+        latest = self.journal.rounds(limit=margins.SUBMITS_REMEMBERED, descending=True)
+        return margins.submit_margin(latest, self.planner.publish_reserve)
 
     def _update(self, record: RoundRecord) -> Update:
         update = self.update_on_disk(record.round_id)
         if update is None:
             raise TrainingError("The finished update is no longer on disk.")
         return update
-
-
-def fetch_base_model(
-    folder: Path, cid: str, reader: Fetcher, *, max_bytes: int, cancel: threading.Event = NEVER
-) -> Path:
-    """Download a base model into a round's folder and verify it against its CID, unless it is already there.
-
-    Raises:
-        StoreError: no gateway has it, it is too large, or its bytes do not match the CID.
-        Cancelled: ``cancel`` was set.
-    """
-    make_private(folder)
-    path = folder / BASE_MODEL_FILE
-    # A rename creates the file after its last block was verified, so its presence is enough. The rename replaces
-    # anything else at this path, such as a link or a pipe.
-    if path.is_symlink() or not path.is_file():
-        reader.fetch(cid, path, max_bytes=max_bytes, cancel=cancel)
-    return path
-
-
-def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
-    """Return the seconds to leave for publishing an update before the deadline.
-
-    They are a multiple of the longest time that publishing recently took, but at least ``least``.
-    """
-    measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
-    return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
-
-
-def submit_margin(records: Sequence[RoundRecord], reserve: float) -> float | None:
-    """Return the seconds to leave for submitting an update, or None if no transaction was timed yet.
-
-    There is time for two attempts. The first transaction may get lost and expire. The second transaction may then take
-    several times as long as the slowest recent join or claim, which are sent in the same way as a submission.
-
-    Args:
-        records: the rows of this wallet's latest rounds.
-        reserve: the least number of seconds for the first transaction.
-    """
-    times = [(record.join_seconds, record.claim_seconds) for record in records]
-    slowest = max((seconds for both in times for seconds in both if seconds is not None), default=None)
-    return None if slowest is None else max(reserve, _EXPIRY_SECONDS) + _SUBMIT_MARGIN * slowest
 
 
 def _with_update(record: RoundRecord, update: Update) -> RoundRecord:

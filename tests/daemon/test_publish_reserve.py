@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.rounds.steps import publish_reserve
+from decloud_pl.rounds.margins import publish_reserve
 
 
 def records(*seconds: float | None) -> list[RoundRecord]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from decloud_pl.rounds.steps import fetch_base_model
+from decloud_pl.rounds.round_files import fetch_base_model
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched
 from decloud_pl.train.plan import BASE_MODEL_FILE
 

@@ -9,7 +9,7 @@ import pytest
 from decloud_pl.domain import RoundStatus
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.life import Act, Next, Wait, next_step
-from decloud_pl.rounds.steps import submit_margin
+from decloud_pl.rounds.margins import submit_margin
 from tests.rounds.test_life import HANDED_IN, JOINED, NOW, RECORD, ROUND
 
 PINNED = dataclasses.replace(RECORD, state=State.PUBLISHING, pinned_cid="bafyupdate")

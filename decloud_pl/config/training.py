@@ -24,7 +24,11 @@ _COUNTS = Range("a list of numbers of at least 1, or []", lambda numbers: all(nu
 
 @dataclass
 class FitConfig:
-    """How a training runs on this machine. None of this changes its result; ``conf/fit`` describes each value."""
+    """How a training runs on this machine; ``conf/fit`` describes each value.
+
+    The values do not change what the training computes. But the larger ``publish_reserve_seconds`` is, the earlier the
+    training must end.
+    """
 
     compile: bool = False
     data_memory_mb: Annotated[int, ZERO_OR_MORE] = 2048
@@ -81,16 +85,17 @@ class TrainingConfig:
     logger: dict[str, Any] | None = None
     update: UpdateConfig = field(default_factory=UpdateConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    budget: Annotated[str, one_of("compete", "documented")] = "documented"
+    budget: Annotated[str, one_of("compete", "documented")] = "compete"
     budget_seconds: Annotated[float, ABOVE_ZERO] = 600.0
     recipe: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     def competes(self, given: Collection[str]) -> bool:
-        """Return whether a training is planned to use the time until the round's deadline.
+        """Return whether the settings let a training use the time until the round's deadline.
 
-        Otherwise the training uses the documented settings. ``given`` contains the dotted names of the settings that
-        the user has set.
+        The result is True if ``budget`` is ``compete`` and the user has set none of the settings in
+        `_FIXES_A_TRAINING`. If it is False, the training uses its settings as they are. ``given`` contains the dotted
+        names of the settings that the user has set.
         """
         fixed = any(f"{place}.".startswith(f"{one}.") for place in given for one in _FIXES_A_TRAINING)
         return self.budget == "compete" and not fixed

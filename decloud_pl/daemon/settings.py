@@ -16,6 +16,9 @@ from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.observers.observe import device, precision
 from decloud_pl.redact import redact_tree
 
+_LOCAL_TRAINING_SECONDS = 10
+"""A round on another network leaves more time, but one on a local network is for a try."""
+
 
 class RunningNetwork(Protocol):
     """A running local network, for example a `LocalNetwork`.
@@ -80,6 +83,7 @@ def local_overrides(addresses: NetworkAddresses, home: Path) -> list[str]:
         "storage.path": str(Path(addresses.home) / "store"),
         "home": str(home),
         "poll_interval": 1.0,
+        "budget_seconds": _LOCAL_TRAINING_SECONDS,
     }
     return ["network=local", *(f"{name}={hydra_text(value)}" for name, value in values.items())]
 
@@ -95,7 +99,7 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
         "program": settings.network.dialect,
         "preset": preset or "none",
         "filters": ", ".join([wanted, *limits]),
-        "rounds": f"{settings.max_concurrent_rounds} at a time, epochs {_epochs(settings)}",
+        "rounds": f"{settings.max_concurrent_rounds} at a time, epochs: {_epochs(settings)}",
         "automatic": ", ".join(filter(None, ("join", *steps))),
         "convention": settings.network.describe_convention(settings.written_convention(), AUTO),
         "device": device(settings.trainer),
@@ -122,6 +126,8 @@ def banner(settings: Settings, preset: str, wallet: str) -> list[str]:
 
 
 def _epochs(settings: Settings) -> str:
+    if settings.competes(settings.given):
+        return f"as many as fit in {settings.budget_seconds:g} s"
     return str(settings.epochs or settings.trainer.get("max_epochs"))
 
 

@@ -38,7 +38,7 @@ FACTS = {
     "network": "local",
     "preset": "quick-test",
     "filters": "digits, from 0.05 SOL",
-    "rounds": "2 at a time, epochs 3",
+    "rounds": "2 at a time, epochs: 3",
     "automatic": "join, claim",
     "convention": "gradient",
     "device": "CPU",

@@ -82,6 +82,7 @@ class Network:
             f"wallet.keypair_path={home / 'id.json'}",
             f"home={home}",
             "poll_interval=1",
+            "budget=documented",  # a short training that does not depend on the machine's speed
         ]
 
 

@@ -104,7 +104,7 @@ def test_settings_are_told_without_secrets() -> None:
 
 def test_a_log_begins_with_the_settings() -> None:
     """The log has the facts of the documented banner, one per line."""
-    plain = ["0 SOL", "unlimited", "1", "1", "yes", "yes"]
+    plain = ["0 SOL", "unlimited", "1", "as many as fit in 600 s", "yes", "yes"]
     chosen = ["rewards.min=0.01", "rewards.max=2", "epochs=2", "max_concurrent_rounds=3", "auto_train=false"]
     rows = {
         "none": ([], ["any", *plain]),
@@ -117,7 +117,7 @@ def test_a_log_begins_with_the_settings() -> None:
         assert (first.split(maxsplit=1), second.split()) == (["Wallet", "the address"], ["Preset", preset])
         assert lines == [f"{name:<12}  {value}" for name, value in zip(names, values, strict=True)]
     header = facts(compose(chosen), "mine")
-    assert (header["rounds"], header["automatic"]) == ("3 at a time, epochs 2", "join, claim")
+    assert (header["rounds"], header["automatic"]) == ("3 at a time, epochs: 2", "join, claim")
 
 
 def test_earnings_are_drawn(tmp_path: Path) -> None:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from decloud_pl.journal.record import RoundRecord
 
 _START_BALANCE = 1_000_000_000
-_TRAINING_SECONDS = 10
-"""A real round leaves more time, but a demo must be short."""
 
 
 @command(__doc__)
@@ -91,7 +89,7 @@ async def _demo(
         rpc = RpcClient(endpoints.rpc_url)
         try:
             balance_before = await _fund(rpc, wallet)
-            settings = compose([*local_overrides(endpoints, home), f"budget_seconds={_TRAINING_SECONDS}"])
+            settings = compose(local_overrides(endpoints, home))
             async with assemble(settings, wallet, reporter, stop_after=rounds) as daemon:
                 watch = asyncio.create_task(_stop_with(gone, daemon))
                 try:

@@ -56,7 +56,7 @@ class Wizard:
         self._datasets()
         self._ask("min_reward", "Minimum reward of a round, in SOL")
         self._ask("max_reward", "Maximum reward, 0 for no limit")
-        self._ask("epochs", "Epochs per training")
+        self._ask("epochs", "Epochs per training (auto: as many as fit before the deadline)", unset="auto")
         self._ask("max_concurrent_rounds", "Rounds at the same time")
         self._storage()
         self._offer_keyring()
@@ -103,24 +103,38 @@ class Wizard:
 
         self._ask("datasets", "Names or numbers, separated by commas (any: all)", otherwise="any", read=read)
 
-    def _ask(self, name: str, question: str, *, otherwise: str = "", read: Callable[[str], str] = str) -> None:
+    def _ask(
+        self, name: str, question: str, *, otherwise: str = "", unset: str = "", read: Callable[[str], str] = str
+    ) -> None:
         """Ask for a setting, and store the answer.
 
-        If the setting is empty, ``otherwise`` is offered as the default answer. ``read`` converts an answer
-        to the setting's text.
+        Args:
+            name: the name of the setting.
+            question: the text of the question.
+            otherwise: the answer to offer if the setting is empty.
+            unset: the answer that removes the setting from the saved settings. It is offered if the setting is not
+                saved. All other answers are stored, even the setting's default, because a saved default can have
+                another effect than a setting that is not saved. If ``unset`` is empty, `_keep` decides what is stored.
+            read: converts an answer to the setting's text.
         """
         setting = find(name, self._home)
 
         def check(answer: str) -> None:
             before = dict(self._values)
-            self._keep(name, from_text(setting, read(answer), name))
+            if unset and answer == unset:
+                self._values.pop(name, None)
+            elif unset:
+                self._values[name] = from_text(setting, read(answer), name)
+            else:
+                self._keep(name, from_text(setting, read(answer), name))
             try:
                 self._once(checked, self._values, self._checked)
             except DecloudError:
                 self._values = before
                 raise
 
-        ask(question, self._now(name) or otherwise, check)
+        offered = unset if unset and name not in self._values else self._now(name) or otherwise
+        ask(question, offered, check)
 
     def _wallet(self) -> str | None:
         has_key = "private_key" in self._values
@@ -220,7 +234,10 @@ class Wizard:
                 return
 
     def _try_storage(self, choice: str) -> str:
-        """Check the login of the storage, and return what to print. Credentials in the environment take precedence."""
+        """Check the login of the chosen storage, and return the line to print about it.
+
+        Credentials in the environment take precedence over those that the user entered.
+        """
         from decloud_pl.rounds.stores import make_store
 
         print("  Checking the storage…")

@@ -57,7 +57,7 @@ class EndpointPool:
     Args:
         endpoints: at least one endpoint, in the order of preference.
         genesis: the genesis hash that the endpoints must have; empty to accept any network.
-        pace: the clock and the sleep.
+        pace: the monotonic clock, the sleep function and the random waits.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], *, genesis: str = "", pace: Pace) -> None:
@@ -86,14 +86,16 @@ class EndpointPool:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The refusals of all endpoints. A refusal ends when its endpoint answers a request of its method."""
+        """The methods that each endpoint refuses. An entry is removed when the endpoint answers this method again."""
         return [refusal for endpoint in self._all for refusal in endpoint.refusals.all()]
 
     def need(self, slot: int) -> None:
-        """For two minutes, treat an answer from a slot before ``slot`` as a failure of its endpoint.
+        """For two minutes, reject each answer that is older than this wallet's last transaction.
+
+        An endpoint that gives such an answer counts as failed.
 
         Args:
-            slot: the slot of this wallet's last transaction.
+            slot: the slot of the transaction. An answer from a lower slot is rejected.
         """
         self._needed_slot = max(self._needed, slot)
         self._needed_until = self._pace.monotonic() + _NEEDED_SECONDS
@@ -158,7 +160,8 @@ class EndpointPool:
 
         Raises:
             ConfigError: the endpoints belong to different networks, or not to the configured network.
-            RpcUnavailable: no endpoint answers.
+            RpcUnavailable: no endpoint answers, and at least one may do so later.
+            RpcRejected: all endpoints refuse the request.
         """
         seen: dict[str, str] = {}
         failure: ChainError | None = None
@@ -166,7 +169,7 @@ class EndpointPool:
             try:
                 answer = await endpoint.call("getGenesisHash", lambda client: client.get_genesis_hash())
             except ChainError as error:
-                failure = error
+                failure = failure if isinstance(failure, RpcUnavailable) else error
                 continue
             seen[str(answer.value)] = endpoint.host
         if len(seen) > 1:
@@ -213,7 +216,11 @@ class EndpointPool:
         self._saw(slot)
 
     def _saw(self, slot: int) -> None:
-        """Update the newest slot seen with ``slot``. If the two are implausibly far apart, keep the lower one."""
+        """Raise the newest known slot to ``slot`` if ``slot`` is higher.
+
+        If the two slots are more than 100,000 apart, the higher one is implausible. Then the lower one becomes the
+        newest known slot.
+        """
         is_far = self._newest_slot and abs(slot - self._newest_slot) > _BELIEVED_SLOTS
         self._newest_slot = min(self._newest_slot, slot) if is_far else max(self._newest_slot, slot)
 

@@ -197,10 +197,12 @@ async def _chain(
 
 
 async def _methods(network: NetworkConfig, dialect: Dialect, wallet: Wallet | None) -> list[Finding]:
-    """Return one finding per endpoint: the RPC methods that the endpoint refuses.
+    """Return one finding per endpoint. It lists the RPC methods that the endpoint refuses.
 
-    If all endpoints refuse a method, the fix says what the daemon cannot do without the method, or that the user needs
-    an endpoint that supports it.
+    An endpoint that cannot be queried gets a note. All other findings with refused methods have the same fix. If every
+    endpoint refuses a method that the daemon requires, the fix asks for an endpoint that supports it. If every endpoint
+    refuses only optional methods, the fix says what the daemon cannot do without them. If each method is supported by
+    some endpoint, the fix says that the daemon sends the refused requests to the other endpoints.
     """
 
     async def probe(url: str) -> Abilities:
@@ -216,12 +218,15 @@ async def _methods(network: NetworkConfig, dialect: Dialect, wallet: Wallet | No
     fix = "; ".join(without) or "The daemon sends these requests to the other endpoints."
     if needed:
         fix = f"Use an endpoint that supports {', '.join(needed)} (network.rpc_url or network.fallback_rpc_urls)."
-    return [
-        Finding("methods", verdict, one.words, fix[0].upper() + fix[1:])
-        if one.refused or one.failure
-        else Finding("methods", "ok", one.words)
-        for one in found
-    ]
+
+    def finding(one: Abilities) -> Finding:
+        if one.failure:
+            return Finding("methods", "note", one.words, "Run the command again, or use another endpoint.")
+        if one.refused:
+            return Finding("methods", verdict, one.words, fix[0].upper() + fix[1:])
+        return Finding("methods", "ok", one.words)
+
+    return [finding(one) for one in found]
 
 
 async def _program(chain: ChainClient) -> Finding:
@@ -310,7 +315,7 @@ def _disk(home: Path) -> Finding:
 
 
 def _folders(folders: Iterable[Path]) -> Finding:
-    """Check whether other users can open the folders. Their modes stay, because they may be shared on purpose."""
+    """Check whether other users can open the folders. Change no modes: the user may share the folders on purpose."""
     wide = [path for path in folders if path.is_dir() and path.stat().st_mode & _SECRET_MODE]
     if not wide:
         return Finding("folders", "ok", "other users cannot open the folders")

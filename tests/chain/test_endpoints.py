@@ -418,6 +418,15 @@ async def test_endpoints_of_different_networks_are_refused(rpc: RpcClient, nodes
     assert await rpc.check_same_network() == nodes[0].genesis
 
 
+@pytest.mark.parametrize("away", [0, 1])
+async def test_an_endpoint_that_is_away_may_answer_later_although_another_one_refuses(
+    rpc: RpcClient, nodes: tuple[Node, Node], away: int
+) -> None:
+    nodes[away].status, nodes[1 - away].status = 500, 403
+    with pytest.raises(RpcUnavailable):
+        await rpc.check_same_network()
+
+
 async def test_a_plain_http_endpoint_needs_no_certificates(
     nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:

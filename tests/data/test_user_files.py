@@ -209,7 +209,7 @@ def test_too_few_samples_for_three_parts(tmp_path: Path, count: int) -> None:
         with pytest.raises(DatasetError, match=rf"too few samples \({count}\) for a test split"):
             UserFiles("custom", str(tmp_path / "a.npz")).load(split)
     np.savez(tmp_path / "a.npz", x_train=images[:1], y_train=labels[:1], x_test=images, y_test=labels)
-    with pytest.raises(DatasetError, match=r"too few training samples \(1\)\. Add more\. At least 2"):
+    with pytest.raises(DatasetError, match=r"too few training samples \(1\)\. Add samples until there are at least 2,"):
         UserFiles("custom", str(tmp_path / "a.npz"), num_classes=2).load("train")
 
 
@@ -259,6 +259,9 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("text,label\na,0\nb,\n")
     with pytest.raises(DatasetError, match=r"b\.csv has a row without a label"):
         UserFiles("imdb", str(tmp_path / "b.csv"), num_classes=2).load("train")
+    (tmp_path / "b.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": "good"}\n')
+    with pytest.raises(DatasetError, match=r"b\.jsonl mixes labels that are numbers with labels that are words"):
+        UserFiles("imdb", str(tmp_path / "b.jsonl"), num_classes=2).load("train")
     (tmp_path / "b.csv").write_text("text,label\na,0.5\nb,1\n")
     with pytest.raises(DatasetError, match="not a whole number"):
         UserFiles("imdb", str(tmp_path / "b.csv"), num_classes=2).load("train")

@@ -48,7 +48,11 @@ def all_tables(folder: Path) -> tuple[Path, ...]:
 
 
 def find(folder: Path, word: str) -> tuple[Path, ...]:
-    """Return the tables whose path contains the whole word ``word``, such as ``data/train-00000-of-00001.parquet``."""
+    """Return the tables that belong to a split, by their paths inside ``folder``.
+
+    ``word`` is the lower-case word that marks the split, such as ``train``. The path must contain it as a whole word,
+    as ``data/train-00000-of-00001.parquet`` does.
+    """
     return tuple(
         path for path in all_tables(folder) if word in re.split(r"[^a-z0-9]+", str(path.relative_to(folder)).lower())
     )
@@ -125,13 +129,15 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
-    """Return the labels as whole numbers if all are numbers or text of digits, otherwise as words."""
+    """Return whole numbers if each label is a number or a text such as ``3``. Return words if all labels are text."""
     values = [as_class(value) if isinstance(value, str) else value for value in values]
     if any(value is None or value == "" or value != value for value in values):  # NaN differs from itself
         raise DatasetError(f"{path} has a row without a label.", fix=_CORRECT)
     if any(isinstance(value, float) and not value.is_integer() for value in values):
         raise DatasetError(f"{path} has a label that is not a whole number.", fix=_CORRECT)
-    if all(isinstance(value, str) for value in values) and not all(_WHOLE.fullmatch(str(value)) for value in values):
+    if any(isinstance(value, str) and not _WHOLE.fullmatch(value) for value in values):
+        if not all(isinstance(value, str) for value in values):
+            raise DatasetError(f"{path} mixes labels that are numbers with labels that are words.", fix=_CORRECT)
         return [str(value) for value in values]
     if not all(isinstance(value, (int, float, str)) for value in values):
         raise DatasetError(f"{path} has labels that are neither numbers nor words.", fix=_CORRECT)
@@ -158,7 +164,10 @@ def _open(path: Path, columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
 
 
 def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """Read a stream of record batches, as ``datasets`` writes it. Class labels are numbers in this format."""
+    """Read a stream of record batches, the format of ``datasets``, which stores a class label as a number.
+
+    Return the texts and the labels.
+    """
     import pyarrow as pa
 
     texts: list[Any] = []

@@ -98,7 +98,7 @@ def _names_are_current() -> bool:
 
 
 def _check(dialect: str, output: Path) -> None:
-    fix = "Run python -m decloud_pl.localnet.program.build and commit the result."
+    fix = "Run `python -m decloud_pl.localnet.program.build` and commit the result."
     if not _names_are_current():
         raise LocalnetError("names.h does not match the constants that are defined in Python.", fix=fix)
     if not output.is_file():

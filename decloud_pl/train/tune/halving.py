@@ -56,12 +56,12 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The results of a search.
+    """The results of a search. A course is the training at one learning rate.
 
     Attributes:
-        rungs: the complete comparisons, the shortest first.
-        seconds_per_batch: training time per batch; None if no course completed its batches.
-        seconds_per_course: additional time to start and score a course.
+        rungs: the comparisons in which every course was scored. The one with the fewest batches is the first.
+        seconds_per_batch: training time per batch; None if no course trained on all its batches.
+        seconds_per_course: the time to start and score a course, without its batches.
     """
 
     rungs: tuple[Rung, ...]
@@ -74,8 +74,9 @@ class Found:
         return next((rung for rung in reversed(self.rungs) if set(rung.accuracies.values()) != {None}), None)
 
     def best(self, configured: float) -> float:
-        """Return the best rate of the last comparison if it beat the configured rate in the last two comparisons.
+        """Return the best of the rates that beat the configured rate in both of the last two comparisons.
 
+        "Best" refers to the last comparison. If no rate beat the configured rate in both, return the configured rate.
         One comparison is too noisy: at a constant rate, the accuracy moves up and down by points.
         """
         if self.last is None:
@@ -99,8 +100,8 @@ class Found:
 
 
 def rungs_of(challengers: int) -> int:
-    """Return an upper bound for the number of comparisons that narrow ``challengers`` rates down to one."""
-    return 1 + math.ceil(math.log2(max(1, challengers)))
+    """Return the number of comparisons that narrow ``challengers`` rates down to one, if none of them diverges."""
+    return max(1, challengers).bit_length()
 
 
 def halve(
@@ -172,7 +173,7 @@ class _Pace:
         self._whole += whole
 
     def expected(self, courses: int, batches: int) -> float:
-        """Return the expected seconds for ``courses`` courses of ``batches`` batches each; 0 before any measurement."""
+        """Return the expected seconds for some courses with ``batches`` batches each; 0 if none has been timed yet."""
         found = self.found(())
         return courses * (batches * (found.seconds_per_batch or 0.0) + found.seconds_per_course)
 

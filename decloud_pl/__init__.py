@@ -1,7 +1,7 @@
 """decloud_pl: train models in DECLOUD rounds with PyTorch Lightning and earn SOL.
 
-``__all__`` lists the public names. This module imports only the exception classes at once. It imports each other name
-on first use, because importing torch takes a second.
+``__all__`` lists the public names. ``import decloud_pl`` loads only the exception classes. All other public names are
+loaded on first use, because importing torch takes a second.
 """
 
 from __future__ import annotations

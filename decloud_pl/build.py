@@ -27,9 +27,10 @@ Node = Mapping[str, Any]
 
 
 def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
-    """Instantiate a configuration node of plain values, with ``objects`` as further keyword arguments.
+    """Instantiate the target of a configuration node. Pass ``objects`` to the target as additional keyword arguments.
 
-    Each ``_target_`` must begin with an entry of `ALLOWED` or be in one of the user's ``packages``.
+    The node consists of plain Python values. Each ``_target_`` must begin with an entry of `ALLOWED` or be in one of
+    the user's ``packages``.
 
     Raises:
         ConfigError: a target is missing or not allowed, or the target raises an exception.

@@ -155,9 +155,9 @@ def kill_group(leader: int) -> None:
 
 @contextlib.contextmanager
 def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool = False) -> Iterator[asyncio.Event]:
-    """Yield an event that SIGINT, SIGTERM or SIGHUP sets. A second signal ends this process immediately.
+    """Yield an event that SIGINT, SIGTERM or SIGHUP sets. A later SIGINT or SIGTERM ends this process immediately.
 
-    A second SIGHUP is ignored, because the kernel and the shell each send one when a terminal closes.
+    A later SIGHUP is ignored, because the kernel and the shell each send one when a terminal closes.
 
     Args:
         on_stop: called at the first signal.
@@ -197,10 +197,10 @@ class StopRequest:
     regularly and stop by itself, so that it can first write a checkpoint.
 
     Args:
-        by_user: if true, handle SIGINT, SIGHUP and SIGTERM. A signal before the first call of `requested` raises
-            `KeyboardInterrupt`, and so does any second signal except SIGHUP. If false, handle only SIGTERM. A SIGTERM
-            before the first call of `requested` ends the process with the exit code of `TrainingStopped`. After that
-            call, a second SIGTERM has no effect.
+        by_user: if true, handle SIGINT, SIGHUP and SIGTERM, and end the process with `KeyboardInterrupt`. A second
+            SIGINT or SIGTERM ends the process even after the first call of `requested`; a second SIGHUP is ignored. If
+            false, handle only SIGTERM, and end the process with the exit code of `TrainingStopped`. After the first
+            call of `requested`, a second SIGTERM has no effect.
     """
 
     def __init__(self, *, by_user: bool = False) -> None:
@@ -285,7 +285,7 @@ def exit_with_parent() -> None:
 
 
 def _on_parent_end(call: Callable[[], None]) -> None:
-    """Call ``call`` in a thread when the parent process ends.
+    """Start a thread that runs the callback ``call`` when the parent process ends.
 
     The parent holds the other end of this process's standard input. So standard input ends with the parent.
     """

@@ -128,7 +128,7 @@ class Round:
         return self.reward_amount - self.validator_fee
 
     def reward_of(self, contribution_bps: int) -> int:
-        """Return the lamports that a trainer receives for a contribution, after the treasury's share is deducted."""
+        """Return the lamports for a trainer with this contribution, after the treasury's share is deducted."""
         return self.after_treasury(self.trainers_pool * contribution_bps // BPS_DENOMINATOR)
 
     def after_treasury(self, lamports: int) -> int:
@@ -183,8 +183,8 @@ class Encoding:
 
     Attributes:
         dtype: the dtype of floating-point tensors. A tensor with a value that overflows float16 is stored as float32.
-        top_k: the share of the floating-point values to keep, 0 to 1: those with the largest magnitudes in the whole
-            update. 0 keeps all values.
+        top_k: the fraction of the update's floating-point values to keep, 0 to 1. The values with the largest
+            magnitudes in the whole update are kept. 0 keeps all values.
     """
 
     dtype: UpdateDtype = "float16"
@@ -216,7 +216,7 @@ class Update:
     """The result of a finished training, on this machine's disk.
 
     Attributes:
-        path: the update's file, a ``.pt`` dictionary from parameter names to tensors.
+        path: the update's file, a ``.pt`` dictionary from the names of parameters and buffers to tensors.
         cid: the file's CID, computed by the rules of ``profile``.
         profile: the name of the rules that divide a file into blocks to compute its CID.
         size: the size of the file in bytes.
@@ -258,7 +258,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class PinnedUpdate:
-    """An update that a store pinned. The gateway ``read_back_from`` then returned it byte for byte."""
+    """An update that a store has pinned and a gateway, ``read_back_from``, has then returned byte for byte."""
 
     cid: str
     provider: str

@@ -87,7 +87,7 @@ def make_private(folder: Path) -> None:
 
 
 def private(path: str, flags: int) -> int:
-    """Open a file, and create it with mode 0600 if it is missing. To be passed to `open` as ``opener``."""
+    """Open a file, and create it with mode 0600 if it is missing. Pass this function to `open` as ``opener``."""
     return os.open(path, flags, 0o600)
 
 

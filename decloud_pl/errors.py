@@ -36,7 +36,7 @@
     ├── RoundError                     13     the round cannot be joined, trained or claimed
     ├── NotificationError              15     a message to the user was not delivered
     ├── MachineShortage                16     no disk space, memory or file descriptors left; can be retried
-    └── AuditError                     17     an evidence file is invalid, or differs from what this machine finds
+    └── AuditError                     17     an evidence file is invalid, or a new audit disagrees with it
 
 Exit codes are part of the public interface. The other exit codes are 0 (success), 1 (internal error) and 130 (Ctrl-C).
 A message states what failed and why. The fix after it states what to do.
@@ -332,7 +332,7 @@ class MachineShortage(DecloudError):
 
 
 class AuditError(DecloudError):
-    """The evidence file of an audit is invalid, or differs from what this machine finds."""
+    """The evidence file of an audit is invalid, or a new audit on this machine disagrees with it."""
 
     exit_code = 17
 
@@ -353,7 +353,7 @@ def no_round(round_id: int) -> RoundError:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return a hint that names the known word most similar to ``word``. If none is similar, list all known words."""
+    """Return a hint that names the known word most similar to ``word``, or all known words if none is similar."""
     as_known = {_letters(one): one for one in known}.get(_letters(word))  # CIFAR-10 is cifar10
     likely = [one for one in known if one != "none"]  # a misspelled word rarely means "none"
     close = [as_known] if as_known else difflib.get_close_matches(word, likely, n=1)
@@ -365,7 +365,11 @@ def _letters(word: str) -> str:
 
 
 def unquoted(text: str, where: str) -> str:
-    """Return a user's value unchanged, but raise an error if it is in quotes. The error calls the value ``where``.
+    """Return a user's value unchanged, after checking that it is not in quotes.
+
+    Args:
+        text: the value.
+        where: the name of the setting, variable or file that contains the value, for the error message.
 
     Raises:
         ConfigError: the value is in quotes. A shell removes quotes, but ``docker --env-file`` keeps them.

@@ -1,4 +1,6 @@
-"""HTTP sessions for untrusted servers. They have a deadline, do not decompress bodies and do not follow redirects.
+"""HTTP sessions for untrusted servers.
+
+A session has a deadline, does not decompress bodies and does not follow redirects.
 
 `requests` alone reads the whole body of a redirect, even if it does not follow the redirect. It decompresses a body
 without a size limit, and waits forever if a server keeps sending single bytes.
@@ -125,7 +127,7 @@ class BoundedSession(requests.Session):
 
 
 class WholeSession(BoundedSession):
-    """A session for libraries that read answers without a limit. It reads each body itself, up to 1 MiB."""
+    """A session for libraries that do not limit the length of an answer. The session reads each body, up to 1 MiB."""
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Send a request like `BoundedSession.request`, and read the whole body.

@@ -73,7 +73,9 @@ class LoopThread:
 
 
 def run_until(stop: threading.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a new event loop in the calling thread. Return its result; cancel it when ``stop`` is set.
+    """Run a coroutine in a new event loop in the calling thread, and return the coroutine's result.
+
+    If ``stop`` is set, cancel the coroutine.
 
     Raises:
         CancelledError: the coroutine was cancelled, and its clean-up has ended.
@@ -104,7 +106,7 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
 async def in_own_thread(work: Callable[[], T]) -> T:
     """Run ``work`` in a new thread and return its result.
 
-    The program can exit before this thread ends. For a thread of `asyncio.to_thread`, it would wait.
+    The program can exit while this thread is running. With `asyncio.to_thread`, the program would wait for the thread.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()

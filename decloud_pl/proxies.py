@@ -111,7 +111,7 @@ def _proxy_to(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Return the file or folder of trusted certificates that the environment names; None if it names none.
+    """Return the file or folder of trusted certificates that the environment sets; None if no variable is set.
 
     If several variables are set, the first variable in the order of `_CERTIFICATES` applies. The paths in all the
     variables are checked, because a library may read any of the variables.
@@ -148,9 +148,10 @@ def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return variables to add to the environment, so that libraries such as loggers take the same routes.
+    """Return variables to add to the environment, so that libraries use the same proxies and certificates.
 
-    An invalid value raises no error here, because the library perhaps never connects to an address that needs it.
+    This matters for libraries with their own HTTP clients, such as Lightning's loggers. An invalid proxy or certificate
+    path causes no error here, because a library may never make a connection that uses it.
     """
     found: dict[str, str] = {}
     if any(_value(name, environ)[1] for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):

@@ -2,7 +2,7 @@
 
 Providers put API keys into the path (``/v2/KEY``), the query (``?api-key=KEY``) or before the host
 (``user:password@``). A key in a path looks like a harmless name. So `redact` keeps only scheme, host and port of a URL.
-It does not remove a key in a host name, or keys outside of URLs; `decloud_pl.secrets` keeps those out of the
+It does not remove a key in a host name, or a key outside of a URL; `decloud_pl.secrets` keeps such keys out of the
 configuration.
 """
 

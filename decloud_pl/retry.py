@@ -60,7 +60,7 @@ def _jittered_sleep(seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How a store retries a failed request. If the last attempt fails, the store's caller gets its error.
+    """How a store retries a failed request. If all attempts fail, the store raises the error of the last attempt.
 
     Attributes:
         attempts: number of attempts, including the first.

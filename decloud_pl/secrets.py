@@ -59,7 +59,9 @@ class Secrets:
         return found
 
     def in_keyring(self, name: str) -> str | None:
-        """Return a secret's value from the keyring, even if the secret is set elsewhere; None if the keyring has none.
+        """Return the value that the keyring stores for a secret, or None if it stores none.
+
+        A value from config.json or from the environment is ignored.
 
         Raises:
             ConfigError: the keyring is not usable.
@@ -97,7 +99,7 @@ def keyring_is_usable() -> bool:
 
 
 def keyring_get(name: str, home: str) -> str | None:
-    """Return the keyring's value of the secret ``name`` for the home folder ``home``, or None if it has no value.
+    """Return the value that the keyring stores for a secret of a home folder, or None if it stores none.
 
     Raises:
         ConfigError: the keyring is not usable on this machine, or it is locked.

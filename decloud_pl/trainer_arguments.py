@@ -39,8 +39,8 @@ def check_trainer(node: Mapping[str, Any]) -> None:
     """Check the arguments in a ``trainer`` node.
 
     Raises:
-        ConfigError: the training sets an argument itself, Lightning's ``Trainer`` does not have it, or its value is not
-            valid.
+        ConfigError: the node changes an argument that only the training may set, names an argument that Lightning's
+            ``Trainer`` does not have, or has an invalid value.
     """
     for name, value in node.items():
         if name in REFUSED and value != REFUSED[name][0]:

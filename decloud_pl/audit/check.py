@@ -53,7 +53,8 @@ async def check(auditor: Auditor, claimed: Report, tell: Callable[[str], None]) 
         raise RoundError(
             f"The file belongs to program {claimed.program_id} on the network with genesis {claimed.network}, not to"
             f" {program} on {auditor.network}.",
-            fix="Choose its network with network=… or network.rpc_url=….",
+            fix="Choose the file's network with network=… or network.rpc_url=…, and its program with "
+            "network.program_id=….",
         )
     round_ = await completed_round(auditor, claimed.round_id)
     with tempfile.TemporaryDirectory(prefix="decloud-audit-") as folder:

@@ -30,7 +30,7 @@ _LARGEST = 2**64
 
 
 def path_of(home: Path, owner: Owner, round_id: int) -> Path:
-    """Return the path of a round's evidence file. Each owner has a separate folder in the home folder."""
+    """Return the path of a round's evidence file. Each `Owner` has a separate folder for these files."""
     return home / AUDITS_FOLDER / owner.folder / f"{round_id}.json"
 
 

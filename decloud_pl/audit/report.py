@@ -24,10 +24,10 @@ class Entry:
         fair_bps: the fair share in basis points; None if no update of the round was scored.
         noise_bps: how far a fair validator's share may be from ``fair_bps``, in basis points; None if ``fair_bps``
             is None.
-        correct: how many samples of the test split the model with this update gets right; None if the update was not
-            opened.
-        ties: for how many samples of the test split float errors may change the prediction; None if ``correct`` is
-            None.
+        correct: the number of samples in the test split that the base model with this update classifies correctly;
+            None if the update was not opened.
+        ties: the number of samples in the test split for which the base model with this update may predict another
+            class on another machine, because of float errors; None if ``correct`` is None.
         submitted: the transaction that submitted the update; None if the endpoint does not have it.
         scored: the transaction that set the share; None if the endpoint does not have it.
     """
@@ -74,14 +74,15 @@ class Report:
         validator: the address of the round's validator, base58.
         model_cid: the CID of the base model.
         dataset: the round's data set, by its name on chain.
-        scored_on: the name of the data set on this machine with which the updates were scored.
+        scored_on: the name, on this machine, of the data set that the audit used to score the updates.
         is_mapped: whether the user of this machine chose the data set ``scored_on`` for the name ``dataset``.
         samples: the number of samples in the test split of ``scored_on``.
         labels: the SHA-256 of the test split's labels, hexadecimal.
         reward_amount: the round's reward in lamports.
         baseline_score: the base model's accuracy as the validator measured it, in % × 100.
-        base_correct: how many samples of the test split the base model gets right on this machine.
-        base_ties: for how many samples of the test split float errors may change the base model's prediction.
+        base_correct: the number of samples in the test split that the base model classifies correctly on this machine.
+        base_ties: the number of samples in the test split for which the base model may predict another class on
+            another machine, because of float errors.
         convention: the convention with which ``fair_bps`` was computed.
         gradient_rate: η of the ``gradient`` convention.
         verdict: see `Verdict`.
@@ -145,7 +146,12 @@ class Report:
         )
 
     def said(self, trainer: str | None) -> str:
-        """Return the result in sentences. They call ``trainer`` "you" if it submitted an update to the round."""
+        """Return the result in sentences.
+
+        Args:
+            trainer: the address of the trainer whom the sentences address as "you" if this trainer submitted an update
+                to the round; None to address nobody.
+        """
         return " ".join([*self._own_share(trainer), *self.reasons, *self._lateness(), *self._copied(trainer)])
 
     def owner(self, wallet: str) -> Owner:

@@ -28,13 +28,13 @@ def fair_shares(gains: Sequence[int], *, also_valid: int = 0) -> list[int]:
     """Return the shares, in basis points, that the rule gives for these gains.
 
     Shares are proportional to the gains and rounded down. The first submission with a share above 0 also gets the basis
-    points that are left over. If no submission has a gain above 0, all valid submissions get equal shares, and each
-    basis point that is left over goes to one of the first submissions.
+    points that are left over. If no submission has a gain above 0, all valid submissions get equal shares. The basis
+    points that are left over then go to the first submissions, one to each.
 
     Args:
-        gains: for each valid submission, how many more samples its model gets right than the base model.
-        also_valid: the number of further submissions, which get a share only if no submission has a gain above 0. Their
-            shares are at the end of the result.
+        gains: for each submission with a known gain, how many more samples its model gets right than the base model.
+        also_valid: the number of other valid submissions. They get shares only if no gain in ``gains`` is above 0.
+            Their shares are at the end of the result.
     """
     positive = [max(0, gain) for gain in gains] + [0] * also_valid
     total = sum(positive)
@@ -75,13 +75,24 @@ def sampling_noise(gains: Sequence[int], products: Sequence[Sequence[int]], samp
 
 
 def gains_of(scores: Scores, opened: Sequence[str], convention: Convention) -> list[int]:
-    """Return, for each opened submission, how many more samples its model gets right than the base model."""
+    """Return how many more samples the model of each submission gets right than the base model.
+
+    Args:
+        scores: the scores of the submissions.
+        opened: the addresses of the trainers of the submissions to return. Submissions whose file was not opened are
+            skipped.
+        convention: the convention under which the updates are applied.
+    """
     found: list[Mapping[Convention, Score]] = [one for name in opened if (one := scores.opened[name]) is not None]
     return [one[convention].correct - scores.base.correct for one in found]
 
 
 def _noise(gains: Sequence[int], covariance: Sequence[Sequence[float]]) -> list[int]:
-    """Return, for each share, the deviation that 99.9 % of random draws of the gains do not exceed, in basis points."""
+    """Return, for each share, by how many basis points it may differ from the fair share by chance.
+
+    This is a simulation: many times, gains are drawn at random. In 99.9 % of the draws, a share differs from the fair
+    share by at most the returned number.
+    """
     if not any(any(row) for row in covariance):
         return [0] * len(gains)
     fair, factor, chance = fair_shares(gains), _cholesky(covariance), random.Random(_SEED)

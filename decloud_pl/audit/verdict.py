@@ -27,7 +27,7 @@ class Judgement:
         verdict: see `Verdict`.
         convention: the convention by which the fair shares were computed.
         fair: the fair share in basis points, by trainer.
-        noise: how far the share of a fair validator may be from the fair share, in basis points, by trainer.
+        noise: how far the share that a fair validator gives may be from ``fair``, in basis points, by trainer.
         reasons: the reasons for the verdict, as sentences.
     """
 
@@ -80,7 +80,7 @@ def judge(scores: Scores, round_: Round, convention: Convention, *, is_mapped: b
         scores: the scores of the submissions on the test split.
         round_: the round.
         convention: the convention that the validator is assumed to use.
-        is_mapped: whether the user of this machine chose which data set stands for the round's data set. Then the
+        is_mapped: true if this machine's user chose a local data set in place of the round's data set. In that case the
             validator may have scored on another data set.
     """
     opened = [name for name, found in scores.opened.items() if found is not None]
@@ -141,7 +141,11 @@ def _fit(scores: Scores, opened: Sequence[str], paid: Mapping[str, int], convent
 
 
 def _is_equal(paid: Mapping[str, int], opened: Sequence[str]) -> bool:
-    """Return whether all submissions, or all submissions that can be opened here, got equal shares above 0."""
+    """Return whether the validator gave equal shares above 0.
+
+    It is enough if all submissions that can be opened on this machine have equal shares. Shares that differ by at most
+    one basis point count as equal. A single share does not count.
+    """
     for names in (list(paid), opened):
         shares = [paid[name] for name in names]
         if is_equal_split(shares) and min(shares) > 0:

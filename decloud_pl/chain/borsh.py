@@ -17,7 +17,8 @@ from decloud_pl.legible import legible
 def undecodable(message: str) -> DecodeError:
     """Return the error for bytes that do not match the layout of the program's assumed revision."""
     return DecodeError(
-        message, fix="The program's revision may be newer. Set network.dialect=auto, or update decloud_pl."
+        message,
+        fix="The program on the chain may have a newer revision. Set network.dialect=auto, or update decloud_pl.",
     )
 
 

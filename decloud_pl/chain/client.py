@@ -46,8 +46,9 @@ class View:
 class ChainClient:
     """Reads the program's state from an RPC client.
 
-    A method that reads a single account raises `DecodeError` if the bytes are wrong. A method that lists accounts
-    leaves out such an account and logs a warning, because one bad account must not hide all others.
+    An account is bad if it belongs to another program or its bytes cannot be decoded. `counter`, `round`, `view` and
+    `submission` raise `DecodeError` for a bad account. Methods that return several rounds or submissions leave out bad
+    accounts and log a warning, because one bad account must not hide all others.
     """
 
     def __init__(self, rpc: RpcClient, dialect: Dialect) -> None:
@@ -133,8 +134,9 @@ class ChainClient:
     async def open_rounds(self, now: int, see: Callable[[Round], None] = lambda _: None) -> tuple[list[Round], int]:
         """Read the rounds that wait for a validator or for trainers, sorted by id.
 
-        The search ends at a round whose deadline for a validator passed more than a day ago. Older rounds no longer
-        wait, because each phase has a deadline.
+        The search starts at the latest round. It ends at the first round whose ``validator_deadline`` passed more than
+        a day ago. It assumes that nobody can claim or join that round or an older round, because each phase has a
+        deadline.
 
         Args:
             now: the chain's clock, in Unix seconds.
@@ -196,7 +198,7 @@ class ChainClient:
         return sorted(found, key=lambda value: bytes(value.trainer))
 
     async def _latest(self, error: RpcRejected) -> range:
-        """Return the ids of the latest 10,000 rounds. ``error`` is the refusal of a request to list accounts."""
+        """Return the ids of the latest 10,000 rounds. ``error`` says why no endpoint lists accounts, and is logged."""
         logger.debug("Reading rounds by their ids: %s", error.message)
         count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
@@ -222,7 +224,7 @@ class ChainClient:
             found = self.dialect.decode_submission(data)
             if (found.round_id, found.trainer) != (round_id, trainer):
                 raise DecodeError(
-                    f"The RPC endpoint returned another submission than this trainer's submission in round {round_id}.",
+                    f"The RPC endpoint returned the wrong submission for this trainer in round {round_id}.",
                     fix="Set network.rpc_url to another RPC endpoint.",
                 )
             return found

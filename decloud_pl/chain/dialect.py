@@ -39,7 +39,7 @@ class Reading:
 
 
 class Dialect(Protocol):
-    """The parts of one revision of the program that a trainer needs, for the program at one address.
+    """One revision of the program, at one address. Contains only the instructions and data that a trainer needs.
 
     A method raises `struct.error` if a round id does not fit into 64 bits. The ``decode`` methods raise `DecodeError`
     for a wrong discriminator, a short account or a value out of range, and ignore bytes after the last field.
@@ -160,7 +160,7 @@ class NetworkDialect(Dialect, Protocol):
         """Return the instruction to set a trainer's share of the reward, in basis points."""
 
     def complete_validation(self, round_id: int, *, validator: Pubkey) -> Instruction:
-        """Return the instruction to end the validation and pay the validator's fee."""
+        """Return the instruction to end the validation and pay the validator its fee."""
 
     @property
     def can_abort(self) -> bool:

@@ -54,7 +54,9 @@ class TokenBucket:
 
 
 class Endpoint:
-    """The connections to one URL. A call raises `RpcUnavailable` if a retry may help, and otherwise `RpcRejected`.
+    """The connections to one URL.
+
+    If a request fails, `call` raises `RpcUnavailable` if a retry may help, and otherwise `RpcRejected`.
 
     Args:
         url: an http or https URL.
@@ -92,7 +94,7 @@ class Endpoint:
 
     @property
     def rests_by_itself(self) -> bool:
-        """Whether the back-off after the last failure still lasts. This ignores ``Retry-After``."""
+        """Whether the back-off after the last failure still lasts, regardless of ``Retry-After``."""
         return self._pace.monotonic() < self._rests_until
 
     @property

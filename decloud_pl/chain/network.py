@@ -42,7 +42,7 @@ class NetworkConfig:
     def assumed_dialect(self) -> str:
         """The revision to assume until the program's revision is detected.
 
-        This does no harm, because the instructions before the claim of the reward are the same in all revisions of v1.
+        A wrong assumption does no harm: all revisions of v1 have the same instructions up to the claim of the reward.
         """
         return names()[-1] if self.dialect == AUTO else self.dialect
 
@@ -54,7 +54,9 @@ class NetworkConfig:
         return get_dialect(self.assumed_dialect).reading.convention
 
     def describe_convention(self, written: str, found_out: str = "each validator's rounds show") -> str:
-        """Describe the convention of the validators. If this trainer writes another convention, name that as well.
+        """Describe the convention by which validators read updates, in a few words.
+
+        If ``written`` differs from `read_convention`, the description also names ``written``.
 
         Args:
             written: the convention in which this trainer writes updates.

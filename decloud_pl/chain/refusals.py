@@ -68,8 +68,8 @@ class Refusals:
         Args:
             method: the JSON-RPC method.
             error: the endpoint's refusal.
-            is_only: whether the network has no other endpoint. Then the refusal is logged only at debug level, because
-                the caller reports the error.
+            is_only: whether this is the network's only endpoint. If so, the refusal is logged at debug level instead
+                of as a warning, because the caller reports the error.
         """
         if error.code not in _LASTING:
             return

@@ -180,7 +180,11 @@ class _Detector:
         return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} runs"
 
     async def _latest(self) -> tuple[Round | None, Submission | None]:
-        """Return the latest round with a validator, and one of its submissions. Prefer rounds that have trainers."""
+        """Return the latest round that has a validator and trainers, and one submission of that round.
+
+        If there is no such round, return the latest round that has a validator, without a submission. A value that was
+        not found is None.
+        """
         try:
             counter = await self._chain.counter()
         except DecodeError:
@@ -213,7 +217,11 @@ class _Detector:
         return False
 
     async def _simulated(self, round_: Round | None, submission: Submission | None) -> tuple[list[str], str, bool]:
-        """Return the revisions that fit the simulations, the evidence, and whether the result is final."""
+        """Simulate instructions to find out which revisions fit the program.
+
+        Returns:
+            The names of the fitting revisions, the evidence for them, and whether the result is final.
+        """
         if not await self._has("join_round"):
             for name, instruction in _OTHERS.items():
                 if await self._has(instruction):
@@ -246,9 +254,10 @@ class _Detector:
         return await self._code(Instruction(self._any.program_id, data, [])) in (_NOT_ENOUGH_KEYS, _NO_ARGUMENTS)
 
     async def _fits(self, dialect: NetworkDialect, round_: Round, submission: Submission | None) -> bool | None:
-        """Return whether the program's payments take exactly the accounts that a dialect lists.
+        """Return whether a dialect's payment instructions list exactly the accounts that the program takes.
 
-        Return None if simulations cannot show this.
+        The payment instructions are ``claim_reward`` and ``complete_validation``. Return None if simulations of them
+        do not show the accounts.
         """
         forms = [dialect.complete_validation(round_.id, validator=round_.validator or round_.creator)]
         if submission is not None:
@@ -267,7 +276,8 @@ class _Detector:
         """Simulate an instruction and return its custom error code: 0 for success, −1 for an error without such a code.
 
         Raises:
-            _NoSimulation: the endpoint does not simulate, the payer cannot pay, or the program does not run now.
+            _NoSimulation: the endpoint does not simulate, the payer cannot pay, or the program does not run because
+                it is being upgraded.
         """
         from solders.message import MessageV0
         from solders.signature import Signature
@@ -318,7 +328,7 @@ class _Detector:
     async def _paid(self) -> tuple[set[str] | None, str]:
         """Return the names of the dialects that match a recent transaction, and the evidence.
 
-        The names are None if no recent transaction rules out a dialect.
+        This uses the first transaction that matches some dialects but not all. If there is none, the names are None.
         """
         try:
             program = self._any.program_id
@@ -332,9 +342,9 @@ class _Detector:
         return None, ""
 
     def _fitting(self, instruction: Instruction) -> set[str]:
-        """Return the names of the dialects in which the called instruction takes as many accounts as it has here.
+        """Return the names of the dialects that match a sent instruction's name and number of accounts.
 
-        The set is empty if all dialects match, because the instruction then does not distinguish them.
+        If all dialects match, return an empty set, because the instruction then does not distinguish them.
         """
         fitting = {
             name

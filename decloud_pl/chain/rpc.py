@@ -84,7 +84,8 @@ class BlockHeight:
 class RpcClient:
     """The RPC client of one network. It reads ``confirmed`` blocks, for which two thirds of the stake have voted.
 
-    Every method raises `RpcUnavailable` if a retry may help, and `RpcRejected` if the endpoints refuse the request.
+    If a request fails, a method raises `RpcUnavailable` if a retry may help, and `RpcRejected` if the endpoints refuse
+    the request.
 
     Args:
         url: an http or https URL.
@@ -242,7 +243,7 @@ class RpcClient:
 
         Args:
             address: the address of a program or of another account.
-            signatures: how many of the latest transactions to list, including failed transactions.
+            signatures: how many of the address's latest transactions to search. Failed transactions count.
             most: the largest number of successful transactions to return.
         """
         answer = await self._call(
@@ -281,7 +282,7 @@ class RpcClient:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The refusals of all endpoints. A refusal ends when its endpoint answers a request of its method."""
+        """The methods that endpoints refuse. A refusal stays listed until the same endpoint answers the method."""
         return self._endpoints.refused
 
     @property
@@ -289,7 +290,10 @@ class RpcClient:
         return self._endpoints.host
 
     def _parsed(self, kind: type[K], part: Any, key: str) -> K:
-        """Parse the value of ``key`` in the JSON of ``part``: the solders property panics if the value is malformed."""
+        """Parse the value of ``key`` in the JSON of the solders object ``part``.
+
+        The JSON is used because the object's own property for this value panics if the value is malformed.
+        """
         try:
             return kind.from_string(json.loads(part.to_json())[key])
         except (ParseHashError, ValueError) as error:

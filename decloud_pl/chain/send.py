@@ -130,7 +130,10 @@ class Sender:
         )
 
     def _need(self, receipt: Receipt) -> None:
-        """Make the RPC client refuse answers for slots before the transaction's, because an endpoint may lag behind."""
+        """Make the RPC client refuse answers for slots before the slot in which the transaction landed.
+
+        Such an answer comes from an endpoint that lags behind.
+        """
         if receipt.slot is not None:
             self._rpc.need(receipt.slot)
 
@@ -150,7 +153,10 @@ class Sender:
         return None
 
     async def _receipt(self, key: str) -> Receipt:
-        """Return the receipt of the logged transaction that caused the effect; an empty receipt if there is none."""
+        """Return the receipt of the logged transaction that caused the effect.
+
+        If no logged transaction caused it, return a receipt whose signature and slot are None.
+        """
         attempts = self._log.attempts(key)
         signatures = [Signature.from_string(attempt.signature) for attempt in attempts]
         if not signatures:

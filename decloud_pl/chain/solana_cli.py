@@ -57,7 +57,7 @@ def key_file(signer: str, where: str) -> Path:
     fix = "Create a wallet with `decloud-trainer wallet new` and send SOL to it, or choose a key file."
     if what == _NOT_FILES["prompt"]:
         fix = f"Write the key to a file with `solana-keygen recover prompt:// --outfile FILE` and choose it. {fix}"
-    raise WalletError(f"{where} names {signer}: {what}. The trainer needs a key file.", fix=fix)
+    raise WalletError(f"{where} sets the signer {signer}, which is {what}. The trainer needs a key file.", fix=fix)
 
 
 def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:

@@ -1,4 +1,4 @@
-"""Converts transaction errors of the chain into this package's errors."""
+"""Convert transaction errors of the chain into this package's errors."""
 
 from __future__ import annotations
 

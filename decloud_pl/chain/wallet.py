@@ -54,7 +54,7 @@ class Wallet:
         return f"Wallet({self.address})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a wallet cannot be pickled, because its key must not leave this process")
+        raise TypeError("A wallet cannot be pickled, because its key must not leave this process.")
 
 
 def parse_key(text: str, source: str) -> Wallet:
@@ -175,7 +175,13 @@ def _read(path: Path, *, strict: bool) -> str | None:
 
 
 def _key_files(keypair_path: Path | None, cli_config: Path | None) -> Iterator[Path]:
-    """Yield ``keypair_path``, then the Solana CLI's key file. Read the CLI's configuration only for the second one."""
+    """Yield ``keypair_path``, then the Solana CLI's key file.
+
+    The CLI's configuration is read only if the caller requests the second path.
+
+    Raises:
+        WalletError: the CLI's configuration is invalid.
+    """
     if keypair_path is not None:
         yield keypair_path
     try:

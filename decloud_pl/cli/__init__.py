@@ -47,7 +47,8 @@ _GARBAGE_OF_BRIEF = 1_000_000
 class Program(Group):
     """The commands of a package. Each command is a module that defines ``run``.
 
-    A module is imported when its command is called. The list of commands shows the first line of the module's file.
+    A module is imported only when its command is called. ``--help`` describes each command by the first line of the
+    module's docstring, which is read from the file without an import.
     """
 
     def __init__(self, package: str = "decloud_pl.cli.commands") -> None:

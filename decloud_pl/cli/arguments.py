@@ -82,7 +82,10 @@ def command(text: str | None) -> Callable[[Callable[..., int]], click.Command]:
 
 
 def group(text: str | None) -> Group:
-    """Return a command to which its decorator ``command`` adds subcommands. For ``text``, see `command`."""
+    """Return a command that can have subcommands. For ``text``, see the function `command`.
+
+    To add a subcommand, decorate a function with the method ``command`` of the returned object.
+    """
     return Group(no_args_is_help=False, **_help(text))
 
 
@@ -165,12 +168,15 @@ def _of_options(error: ConfigError, options: Sequence[click.Parameter]) -> Confi
 
 
 def given(options: Mapping[str, str | None]) -> list[str]:
-    """Return the Hydra overrides of the options that the user typed. All other options have the value None."""
+    """Return the Hydra overrides of the options that the user typed. ``options`` has None for each untyped option."""
     return [override for override in options.values() if override is not None]
 
 
 def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
-    """Complete a setting's name and append ``=``. After a ``=``, complete the value of a switch or group."""
+    """Complete a setting's name and append ``=``.
+
+    After a ``=``, complete the value if the setting chooses an option of a config group, or is true or false.
+    """
     from decloud_pl.config.names import PACKAGES, settings_by_name
     from decloud_pl.config.schema import default_home
 

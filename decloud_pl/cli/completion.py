@@ -11,7 +11,10 @@ from decloud_pl.cli import COMPLETE, NAME
 
 
 class _Bash(BashComplete):
-    """Completion for Bash. Bash splits ``epochs=`` into two words, and click's script would append a space to it."""
+    """Completion for Bash.
+
+    Bash splits ``epochs=`` into two words. Click's script would append a space to ``epochs=``.
+    """
 
     source_template = BashComplete.source_template.replace(
         "    return 0\n", "    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi\n    return 0\n", 1

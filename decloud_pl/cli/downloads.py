@@ -25,7 +25,9 @@ def download(entry: Entry, data: DataFolder) -> None:
 
 
 def download_first(dataset: Mapping[str, Any], catalog: Catalog) -> None:
-    """Download an experiment's data set if it is missing. The training itself would not show the progress.
+    """Download the missing files of an experiment's data set before the training starts, and show the progress.
+
+    The training would also download missing files, but without showing the progress.
 
     Raises:
         DatasetError: the data set is missing and cannot be downloaded.

@@ -38,7 +38,10 @@ def _percent(accuracy: float | None) -> str:
 
 
 def show(results: Sequence[Result]) -> None:
-    """Print a table of experiments. Of their parameters, it shows only those that differ."""
+    """Print a table of experiments, and the errors of those that failed.
+
+    The table omits parameters that have the same value in all experiments.
+    """
     from decloud_pl.cli.ui.output import print_table
     from decloud_pl.experiment.results import differing, worded
 

@@ -24,7 +24,7 @@ async def local_network(
 ) -> AsyncIterator[NetworkAddresses]:
     """Run a local network with agents on free ports while the context is open.
 
-    The network stops when this process ends, even if it is killed.
+    The network stops when this process ends, even if this process is killed.
 
     Args:
         home: the network's folder.

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, json: bool) -> int:
-    """Run a step for one round. Without a round ID, run it for every round with an unclaimed reward."""
+    """Run a step for one round. If ``round_id`` is None, run it for each round with an unclaimed reward.
+
+    Only ``claim`` passes None.
+    """
     import asyncio
 
     from decloud_pl.cli.config.session import open_settings

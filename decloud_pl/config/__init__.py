@@ -1,7 +1,7 @@
 """Typed settings from ``conf/``, config.json, the environment and the command line.
 
-This package composes the settings with Hydra, and returns them as dataclasses, not as a ``DictConfig``. `load` returns
-the settings in force. `compose` uses only ``conf/`` and the given overrides.
+This package composes the settings with Hydra, and returns them as dataclasses, not as a ``DictConfig``. `load` uses
+all four sources. `compose` uses only ``conf/`` and the given overrides.
 """
 
 from decloud_pl.chain.network import NetworkConfig

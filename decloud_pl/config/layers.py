@@ -59,7 +59,7 @@ class Sources:
     """The sources of one run's settings.
 
     Attributes:
-        home: the folder of config.json; None if neither config.json nor the environment applies.
+        home: the folder of config.json; None if neither config.json nor the environment is read.
         assignments: the values set in config.json and the environment. They include secrets and other settings that
             are not in the configuration tree.
         command_line: the values set on the command line.
@@ -100,9 +100,9 @@ class Sources:
 
     @cached_property
     def kept(self) -> Layer:
-        """The layer of config.json and the environment, without the values that do not suit the command line.
+        """The layer of config.json and the environment, without the values in groups that the command line changes.
 
-        Those are the values in each group for which the command line makes another choice, see `_below`.
+        The command line changes a group if it makes another choice for the group; see `_below`.
         """
         return _below(self.assignments, self.command_line)
 
@@ -122,7 +122,7 @@ class Sources:
         return [self.command_line, self.kept, *self.files]
 
     def of_training(self) -> tuple[str, ...]:
-        """Return the place of each setting and group choice that belongs to the training and that any layer sets."""
+        """Return the places of the training settings and group choices that at least one layer sets."""
         places = {place for layer in self.layers for place in layer}
         return tuple(sorted(place for place in places if place.partition(".")[0] in _OF_A_TRAINING))
 
@@ -155,7 +155,7 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
     """Return the sources for given values of config.json and, optionally, an environment.
 
     Raises:
-        ConfigError: a variable's value is invalid, or a layer sets two names of one value to different values.
+        ConfigError: a name or a value is invalid, or a layer sets two names of one value to different values.
     """
     kept = _layer(CONFIG_FILE, (Assignment(find(key, home).path, one, CONFIG_FILE) for key, one in values.items()))
     given = _layer("The environment", _variables(environ or {}, home))
@@ -204,9 +204,10 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
 
 
 def _below(layer: Layer, above: Layer) -> Layer:
-    """Return ``layer`` without the values in groups for which ``above`` makes another choice.
+    """Return ``layer`` without the values in the groups for which ``above`` chooses something else than ``layer``.
 
-    For example, an RPC URL in config.json does not apply to another network that the command line chooses.
+    For example, if the command line chooses another network, ``network.rpc_url`` in config.json does not apply. A value
+    that was set under a short or old name (see `names.ALIASES`) always applies.
     """
     # Short names, and values in other groups such as a storage, apply to every choice.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
@@ -280,7 +281,9 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
         raise names.no_setting(name, [])
     if last in secrets:
         fix = f"Save it with: decloud-trainer config --set {last}=-"
-        raise ConfigError(f"{name} is a secret, and other users can read command lines.", fix=fix)
+        raise ConfigError(
+            f"{name} is a secret, so it is not allowed on a command line, which other users can read.", fix=fix
+        )
     plain = not value.startswith(('"', "'", "[", "{")) and "${" not in value and not (sweep and "," in value)
     if plain and (_LITERAL.match(value) or name.startswith("paths.")):
         value = hydra_text(value)

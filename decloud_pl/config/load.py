@@ -117,7 +117,7 @@ def _schema(providers: Registry) -> DictConfig:
 
 
 def _user_node(given: Sources) -> DictConfig:
-    """Return a config node for Hydra's defaults list with the values of config.json and the environment."""
+    """Return a config node with the values of config.json and the environment. It goes into Hydra's defaults list."""
     from omegaconf import OmegaConf
 
     outside = (*secret_names(given.home), PACKAGES)
@@ -152,7 +152,11 @@ def _tree(given: Sources) -> DictConfig:
 
 
 def _alias(place: str, *, _root_: DictConfig) -> Any:
-    """Return the value of the full key ``place``, or None if the key's short name cannot express that value."""
+    """Return the value of a short name. ``place`` is the full key that the short name stands for.
+
+    The value is that of the full key, except for ``max_batches``. There, 0 means all batches. If the full key sets a
+    share of the batches, ``max_batches`` is None, because it can only hold a number of batches.
+    """
     from omegaconf import OmegaConf
 
     value = OmegaConf.select(_root_, place)
@@ -164,8 +168,8 @@ def _alias(place: str, *, _root_: DictConfig) -> Any:
 def _move_old_keys(tree: DictConfig, stronger: Collection[str]) -> None:
     """Move the values of old keys such as ``trainer.compile`` to the new keys such as ``fit.compile``.
 
-    The old keys come from the user's file for the group ``trainer``. An old value is dropped if ``stronger``, the keys
-    that layers of higher precedence set, contains the new key.
+    The old keys come from the user's file for the group ``trainer``. ``stronger`` contains the keys that layers of
+    higher precedence set. If ``stronger`` contains the new key, the old value is dropped.
     """
     from omegaconf import OmegaConf
 

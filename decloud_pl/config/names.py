@@ -1,8 +1,11 @@
 """The names of all settings, derived from the types in `schema`.
 
-A setting is a leaf of the tree (``epochs``, ``network.rpc_url``) or a group choice (``storage``). Some leaves have a
-plain name (``min_reward`` for ``rewards.min``). A short name such as ``epochs`` is an alias of a Lightning setting,
-here ``trainer.max_epochs``; both names set the same value.
+A setting is a leaf of the settings tree, such as ``network.rpc_url``, or the choice of a group, such as ``storage``.
+Its place is its dotted path in the tree. Users write the place as the setting's name, except for the settings in
+`PLAIN`: ``rewards.min``, for example, has the name ``min_reward``.
+
+The leaves in `SHORT` are aliases of other settings. For example, ``epochs`` and ``trainer.max_epochs`` set the same
+value.
 """
 
 from __future__ import annotations
@@ -96,7 +99,10 @@ def _places(providers: Registry) -> dict[str, Setting]:
 
 
 def settings_by_name(home: Path | None = None) -> dict[str, Setting]:
-    """Return every setting that config.json and the environment can contain; ``home`` as for `storages`."""
+    """Return every setting that config.json and the environment can contain, by the name that users write.
+
+    ``home`` is the home folder whose ``conf/`` may add storage providers and their settings.
+    """
     found = {name: Setting(name, name, "secret") for name in secret_names(home)}
     found[PACKAGES] = Setting(PACKAGES, PACKAGES, "names")
     return found | {setting.name: setting for path, setting in leaves(home).items() if path not in _NOT_KEPT}
@@ -115,7 +121,9 @@ def free_groups() -> tuple[str, ...]:
 
 
 def find(name: str, home: Path | None = None) -> Setting:
-    """Return the setting with the given name, or at the given place in the tree; ``home`` as for `storages`.
+    """Return the setting with the given name, or at the given place in the tree.
+
+    ``home`` is the home folder whose ``conf/`` may add storage providers and their settings.
 
     Raises:
         ConfigError: the setting is unknown; the message suggests the nearest one.
@@ -145,10 +153,10 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
 
 
 def to_place(name: str, value: Any) -> Any:
-    """Convert a setting's value to the form that Lightning expects. Only ``max_batches`` differs.
+    """Convert the value that a user gave for a setting to the value at the setting's place in the tree.
 
-    For ``max_batches``, 0 means all batches, and becomes 1.0. ``value`` may be the text of an override, which contains
-    several values in a sweep.
+    Only ``max_batches`` is converted: 0 means all batches, for which Lightning expects 1.0. ``value`` may also be the
+    text of an override. In a sweep, this text may contain several values, and each 0 in it is converted.
     """
     if name != "max_batches" or isinstance(value, bool):
         return value

@@ -144,7 +144,10 @@ def refuse_unknown_keys(node: object, place: str = "") -> None:
 def _no_place(key: str, known: list[str], given: Sources) -> ConfigError:
     """Return the error for a key that the configuration does not have.
 
-    ``known`` holds the keys that are allowed at that place.
+    Args:
+        key: the full key, for example ``trainer.max_epoch``.
+        known: the keys of the configuration node that ``key`` belongs to, without the path of the node.
+        given: where the user's settings come from.
     """
     above = key.rpartition(".")[0]
     if key in (*OVER_ALL, SWEEP):

@@ -235,13 +235,16 @@ class Settings(Tree):
     def written_convention(self, read: Convention | None = None) -> Convention:
         """Return the convention in which to write updates.
 
-        This is the setting ``update.convention``. If that is empty, it is ``read``, the convention of the round's
-        validator. If ``read`` is None, it is the convention of the network.
+        The first of these that is set applies: the setting ``update.convention``, the argument ``read`` (the convention
+        of the round's validator), the chosen network's setting ``read_convention``.
         """
         return cast("Convention | None", self.update.convention or read) or self.network.read_convention
 
     def all_mappings(self) -> dict[str, str]:
-        """Return the network's and the user's mappings. The user's mapping of a name replaces the network's."""
+        """Map the names of rounds' data sets on chain to the names of the data sets to train on instead.
+
+        The result joins ``network.mappings`` with the user's ``mappings``, which take precedence.
+        """
         return {**self.network.mappings, **self.mappings}
 
 

@@ -38,7 +38,9 @@ def from_text(setting: Setting, text: str, where: str) -> Value:
 
 
 def from_json(setting: Setting, value: Any, where: str) -> Value:
-    """Check that the type of a JSON value fits the setting, and return the value. Return an amount as text.
+    """Check that the type of a JSON value fits the setting, and return the value.
+
+    If the kind of the setting is ``amount``, a number is returned as text.
 
     Raises:
         ConfigError: the value does not fit the setting.

@@ -45,7 +45,7 @@ class WalletRounds:
         settings: the network, the home folder and the other settings.
         wallet: signs the transactions.
         reporter: receives the events.
-        owner: the network, the program and the wallet whose rows the journal returns; set by `open`.
+        owner: the network, the program and the wallet. The journal returns only the rows of this owner. `open` sets it.
     """
 
     settings: Settings
@@ -77,7 +77,10 @@ class WalletRounds:
         self._follow_revision()
 
     def _follow_revision(self) -> None:
-        """Use the program's revision that an earlier step stored in the journal. Its fee affects each reward."""
+        """Use the program's revision that an earlier step stored in the journal.
+
+        The revision determines the treasury's fee, which is deducted from each reward.
+        """
         if self.settings.network.dialect != AUTO:
             return
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
@@ -188,7 +191,7 @@ class WalletRounds:
         record = self.record(round_id)
         if record is None:
             raise RoundError(
-                f"Another program or machine submitted the update of round {round_id}.", fix="Claim the round."
+                f"Another program or machine submitted the update of round {round_id}.", fix="Claim the round's reward."
             )
         return record
 
@@ -239,7 +242,7 @@ class WalletRounds:
             except TimeoutError:
                 raise RoundError(
                     f"Round {round_id} was not scored within {seconds:g} s.",
-                    fix="Claim it later; the reward stays available.",
+                    fix="Claim the reward later; it stays available.",
                 ) from None
         self._follow_revision()
         round_, submission = await self._joined(round_id)

@@ -108,7 +108,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
 
 
 def make_base_models(settings: Settings, reader: Fetcher) -> BaseModels:
-    """Return the inspector of base models for these settings."""
+    """Return an object that fetches and inspects base models according to these settings."""
     own_data = not str(settings.datamodule.get("_target_", "")).startswith("decloud_pl.")
     return BaseModels(reader, settings.home_path / "looks", settings.join, MAX_MODEL_BYTES, own_data)
 
@@ -140,7 +140,7 @@ async def assemble(
 
     Raises:
         ConfigError: a setting cannot be used, or the endpoints belong to different networks.
-        ChainError: no endpoint answers and ``wait_for_endpoint`` is False, or the address is not a Solana endpoint.
+        ChainError: no endpoint answers and ``wait_for_endpoint`` is False, or the endpoints refuse a request.
         JournalLocked: another daemon uses this home folder.
     """
     home, storage = settings.home_path, settings.storage
@@ -247,7 +247,7 @@ async def _network_and_deposit(rpc: RpcClient, dialect: Dialect) -> tuple[str, i
 
 @asynccontextmanager
 async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterator[None]:
-    """Check in the background whether the cluster has a machine for a training, and report if it has none."""
+    """Check in the background whether the executor's machines are available, and report a failure."""
 
     async def look() -> None:
         try:

@@ -181,8 +181,8 @@ class Daemon:
     async def _drain(self) -> None:
         """Cancel the tasks that may be interrupted. Wait up to the policy's ``stop_seconds`` for the other tasks.
 
-        Meanwhile, submit the published updates that were to be submitted shortly before their deadlines, because the
-        daemon will no longer run then.
+        Some published updates wait until shortly before their deadlines. Submit them now, while the other tasks finish,
+        because the daemon will not be running at the deadlines.
         """
         for timer in self._timers.values():
             timer.cancel()
@@ -232,7 +232,7 @@ class Daemon:
             self.stop()
 
     def _ask(self, round_id: int) -> None:
-        """Queue a completed round to be scored in the background."""
+        """Pass a completed round to the background work, which scores the round's updates."""
         for work in self._background:
             work.ask(round_id)
 
@@ -303,7 +303,7 @@ class Daemon:
     async def _follow_upgrades(self) -> None:
         """Detect the program's revision at regular intervals (by default every hour).
 
-        Failed instructions alone would not reveal every upgrade: if an upgrade changes only the convention, none fails.
+        An upgrade that changes only the convention makes no instruction fail, so failures do not reveal every upgrade.
         """
         revisions = self._steps.revisions
         while revisions is not None:
@@ -331,7 +331,10 @@ class Daemon:
                 self._steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
 
     def _is_news(self, trouble: str) -> bool:
-        """Return whether to report a failure: only if none like it occurred in the last `_NEWS_AGAIN` seconds."""
+        """Return whether to report a failure: true if no similar failure occurred in the last `_NEWS_AGAIN` seconds.
+
+        Failures are similar if their texts differ only in digits.
+        """
         now, kind = self._steps.monotonic(), _DIGITS.sub("", trouble)
         self._told = {known: at for known, at in self._told.items() if now - at < _NEWS_AGAIN}
         is_news = kind not in self._told

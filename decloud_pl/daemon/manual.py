@@ -109,7 +109,7 @@ async def take(
         settings: the network, the home folder and the training.
         wallet: signs the transactions.
         reporter: receives the events.
-        update: the step ``train`` pins and submits this update instead of training; None to train.
+        update: a finished update. The step ``train`` does not train, but pins and submits this update. None to train.
         trained_elsewhere: see `assemble`.
         run: runs the daemon until it stops; returns whether the user interrupted the daemon.
 

@@ -44,7 +44,10 @@ def said_at_once(training: Collection[int], finishing: Collection[int], seconds:
 
 
 def said_at_the_end(rounds: Sequence[OpenRound], now: float) -> list[str]:
-    """Describe each open round and its deadline, rounds with a deadline first. ``now`` is in Unix seconds."""
+    """Return a line about each open round and its deadline, the earliest deadline first. ``now`` is in Unix seconds.
+
+    If more than eight rounds are open, the last line only counts the remaining rounds.
+    """
     urgent = sorted(rounds, key=lambda one: (_until(one) is None, _until(one) or 0.0, one.record.round_id))
     lines = [f"Round {one.record.round_id} is open: {_standing(one, now)}." for one in urgent[:_MOST_LINES]]
     if len(rounds) > _MOST_LINES:

@@ -15,7 +15,10 @@ from decloud_pl.dashboard.views import OneRound, Overview
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A figure with its name and details. ``links`` maps the text of a link to a state; the link lists its rounds."""
+    """A figure with its name and details.
+
+    ``links`` maps the text of each link to a round state. The link opens the list of the rounds in that state.
+    """
 
     name: str
     value: str

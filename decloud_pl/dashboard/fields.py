@@ -13,7 +13,7 @@ LONGEST_TEXT = 100
 
 
 def choice(label: str, names: Sequence[str], value: str, changed: Callable[[], object]) -> ui.select:
-    """Return a field in which the user selects one of ``names``, or all."""
+    """Return a field in which the user selects one of ``names`` or the entry "all"."""
     options = {"": "all", **{name: name for name in names}}
     made = ui.select(options, label=label, value=value if value in options else "", on_change=changed)
     return made.props("dense outlined options-dense")
@@ -26,7 +26,10 @@ def text_field(label: str, value: str, changed: Callable[[], object]) -> ui.inpu
 
 
 def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorting:
-    """Return the sort order and the page number in a request's URL. By default, sort by the column ``usual``."""
+    """Return the sort order and the page number in a request's URL.
+
+    If the URL names no sortable column, the sort order uses the column ``usual``.
+    """
     query = request.query_params
     order = query.get("sort", usual)
     known = any(column.name == order and column.sortable for column in columns)
@@ -35,7 +38,7 @@ def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorti
 
 
 def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
-    """Return the query parameters for a sort order and a page number. A parameter is empty if it has its default."""
+    """Return the query parameters for a sort order and a page number. Default values become empty text."""
     return {
         "sort": sorting.order if sorting.order != usual else "",
         "order": "" if sorting.descending else "up",

@@ -1,4 +1,4 @@
-"""Formats numbers and times for the pages."""
+"""Format numbers and times for the pages."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def number(value: float | None) -> str:
 
 
 def stamp(at: float | None) -> str:
-    """Format the local date and time."""
+    """Format Unix seconds as local date and time."""
     return _NOTHING if at is None else _local(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def span(seconds: float | None) -> str:
-    """Format a duration as ``59 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    """Format a duration as ``59 s``, ``3 min 20 s`` or ``2 h 5 min``, and a negative one as ``past``."""
     if seconds is None:
         return _NOTHING
     if seconds < 0:

@@ -1,4 +1,4 @@
-"""The parts that all pages share: links, the choice of wallet and colours, and the periodic update of the content."""
+"""The parts that all pages share: links, the choice of wallet and colours, and the periodic refresh of the content."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Frame:
         path: the path of this page.
         title: the heading.
         preferences: the choices of the user.
-        owner: the folder of the wallet that the page's URL names; empty means the most recently used wallet.
+        owner: the `Owner.folder` of the wallet that the page shows, from the page's URL. Empty means the most recently
+            used wallet.
     """
 
     def __init__(
@@ -58,7 +59,10 @@ class Frame:
         self._banner: Text | None = None
 
     def link(self, path: str, **query: object) -> str:
-        """Return the URL of a page for the same wallet. Leave out query parameters without a value."""
+        """Return the URL of another page that shows the same wallet as this page.
+
+        Query parameters that are empty or None are left out.
+        """
         pairs = {key: value for key, value in query.items() if value not in ("", None)}
         if self.owner:
             pairs["owner"] = self.owner

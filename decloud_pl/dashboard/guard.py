@@ -1,13 +1,14 @@
-"""Admits only browsers that have the token and address the dashboard by a name of this machine.
+"""Admit only browsers that have the token and open the dashboard under a name of this machine.
 
 Any program on this machine can connect to a port on loopback, and any web page can make the browser send requests to
 it. So a request must name this machine as its host (against DNS rebinding), must not come from the origin of another
 page, and must contain the token. The guard checks this before every page, asset and WebSocket; only `OPEN_PATHS` need
 no token. NiceGUI's own socket would accept any origin.
 
-This does not protect against programs of the same user, because they can read the token and the journal. NiceGUI's
-pages need inline scripts. So the content security policy prevents a page from loading data from other hosts or sending
-data to them, but it does not block a script inside the page itself.
+This does not protect against programs of the same user, because they can read the token and the journal.
+
+The content security policy prevents a page from loading data from other hosts or sending data to them. It does not
+block scripts inside the page itself, because NiceGUI's pages need inline scripts.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Guard:
             await self.app(scope, receive, _with_headers(send))
 
     def _check(self, scope: Scope) -> bool:
-        """Check a request. Return True if its URL contains the token, so that the browser must get the cookie.
+        """Check a request, and return whether its URL contains the token. If so, the caller sets the cookie.
 
         Raises:
             Forbidden: the request is not allowed.

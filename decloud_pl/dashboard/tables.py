@@ -1,7 +1,7 @@
 """Tables that the server sorts and divides into pages.
 
-NiceGUI's own table draws all cells and headings again after any change of the page, so the keyboard focus gets lost.
-In these tables, every cell is an element, and the server sends only the cells that change.
+When anything on the web page changes, NiceGUI's own table draws all its cells and headings again, and the keyboard
+focus gets lost. In these tables, every cell is an element, and the server sends only the cells that change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Text(TextElement):
         super().__init__(tag=tag, text=text)
 
     def say(self, text: str) -> None:
-        """Set the text if it differs."""
+        """Set the text. If it has not changed, send nothing to the browser."""
         if self.text != text:
             self.text = text
 
@@ -47,7 +47,7 @@ class Cell:
     Attributes:
         text: the text.
         href: makes the text a link.
-        state: makes the text the badge of a round's state.
+        state: shows the text as a badge in the style of this round state.
         share: draws a progress bar before the text, filled to this share from 0 to 1.
         label: the description of the progress bar for screen readers.
     """
@@ -91,7 +91,7 @@ class Table:
         columns: the columns from left to right.
         name: CSS classes of the frame.
         label: the description for screen readers.
-        empty: the sentence to show without rows.
+        empty: the sentence to show if there are no rows.
         sorting: the sort order, which a click on a heading changes.
         changed: called after a change of the sort order.
     """
@@ -176,7 +176,7 @@ class PagedTable:
         changed: called after such a change.
         name: CSS classes of the frame.
         label: the description for screen readers.
-        empty: the sentence to show without rows.
+        empty: the sentence to show if there are no rows.
     """
 
     def __init__(
@@ -258,5 +258,5 @@ class _Place:
 
 
 def _shape(cell: Cell) -> tuple[bool, ...]:
-    """Return which elements a cell needs. A new cell with the same result reuses the elements of the old cell."""
+    """Return a key for the HTML elements that a cell needs. Cells with equal keys can be shown by the same elements."""
     return cell.href is None, cell.state is None, cell.share is None

@@ -131,7 +131,8 @@ class OneRound:
 class Log:
     """One page of log entries, latest first.
 
-    ``older`` is the value of ``before`` that gives the next page; None if this page has the oldest entry.
+    ``older`` is the time to pass as ``before`` to `Views.log` to get the next page, which has older entries. It is None
+    if this page has the oldest entry.
     """
 
     entries: list[LogEntry]
@@ -336,5 +337,5 @@ def _summed(claims: Sequence[tuple[float, int]]) -> Points:
 
 
 def _within(page: int, count: int) -> int:
-    """Return the page number nearest to ``page`` that exists, when all pages together have ``count`` rows."""
+    """Limit ``page`` to the existing page numbers. ``count`` is the number of rows on all pages together."""
     return min(max(1, page), max(1, -(-count // PAGE_SIZE)))

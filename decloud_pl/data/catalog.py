@@ -82,7 +82,10 @@ class Choice:
 
     @property
     def is_published(self) -> bool:
-        """Whether the files are laid out as the data set's authors distribute them, as the catalog's reader expects."""
+        """Whether the files have the layout in which the data set's authors distribute them.
+
+        The reader that the catalog declares needs this layout. If the user set no path, the result is True.
+        """
         if self.root is None:
             return True
         return self.entry is not None and self.entry.is_in(user_files.path_of(self.root))
@@ -104,9 +107,9 @@ class Catalog:
     Attributes:
         data: where data sets are stored, unless the user sets a path.
         mappings: maps a data set's name on chain to the name of the data set to train on instead.
-        paths: maps a data set's name to the path that the user set for it. A path that is set for the name on chain
-            takes precedence over a mapping of this name.
-        own: the user's folder of configuration groups, with further data sets.
+        paths: maps a data set's name to the path that the user set for it. If a name on chain has both a path and a
+            mapping, the path is used and the mapping is ignored.
+        own: the user's folder of configuration groups, which may declare more data sets.
         directory: a folder of configuration groups; the default is the package's ``conf``.
         chain_names: the names that a round can have, in the chain's order.
     """
@@ -136,7 +139,7 @@ class Catalog:
         Raises:
             DatasetNotSupported: no entry, mapping or path exists for the name.
             DatasetNotFound: the files are missing and cannot be downloaded.
-            DatasetError: the user's path has no supported data, or samples of another kind.
+            DatasetError: the user's path has no supported data, or not the kind of samples that the entry declares.
         """
         return self._choose(name if name in self.paths else self.mappings.get(name, name), name)
 

@@ -60,17 +60,17 @@ def log_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[i
             ", …" if len(missing) > _MOST_IN_A_SENTENCE else ""
         )
         logger.warning(
-            "%s has samples of %d of the %d classes of %s; these labels have no samples: %s",
+            "The data set %s has %d classes, but %s has samples of only %d. These labels have no samples: %s",
+            name,
+            num_classes,
             path,
             len(labels),
-            num_classes,
-            name,
             shown,
         )
 
 
 def spelled(classes: Mapping[str, int], most: int = _MOST_SHOWN) -> str:
-    """Format at most ``most`` labels with their class names, such as ``0 = cat, 1 = dog``."""
+    """Format the first labels with their class names, as in ``0 = cat, 1 = dog and 8 more``."""
     shown = [f"{label} = {name}" for name, label in islice(classes.items(), most)]
     more = len(classes) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -145,14 +145,14 @@ class Entry:
             return all(tables.find(folder, word) for word in self.splits.values())
         except OSError as error:
             raise DatasetError(
-                f"{folder}, where the data set {self.name} may be, cannot be read: {error.strerror}.",
+                f"The folder {folder} cannot be searched for the data set {self.name}: {error.strerror}.",
                 fix=f"Give this user read access, or set paths.{self.name} to another folder.",
             ) from error
 
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
         """Return the folder with all files of the data set, or None if there is no such folder.
 
-        If ``root`` is given, search only there. For a data set inside a dependency, return an empty path.
+        If ``root`` is given, search only there. If a dependency contains the data, return an empty path.
         """
         if self.is_embedded:
             return Path()

@@ -26,7 +26,8 @@ class Item:
         licence: the licence of the data.
         size: the size as text, for people.
         on_disk: whether the files can be read now.
-        path: where the files are; None if the files are missing or inside a dependency.
+        path: the path that the user set. If the user set none: the folder of the files, or None if the files are
+            missing, if a dependency contains them, or if ``problem`` is not empty.
         bytes_on_disk: size of the files.
         download_bytes: size of the download; 0 if unknown.
         problem: why the data set cannot be used; empty if it can.

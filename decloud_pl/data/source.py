@@ -87,7 +87,7 @@ def hold_out(training: _S, split: SplitName) -> _S:
     if len(training) < _LEAST_TRAINING:
         raise DatasetError(
             f"There are too few training samples ({len(training)}).",
-            fix=f"Add more. At least {_LEAST_TRAINING} are needed, because one of them is held out.",
+            fix=f"Add samples until there are at least {_LEAST_TRAINING}, because at least one is held out.",
         )
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(training))
     count = max(1, round(len(training) * HELD_OUT_SHARE))

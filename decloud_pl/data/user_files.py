@@ -109,7 +109,8 @@ def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
         raise DatasetError(
             f"{path} has no supported data set.",
             fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
-            "texts. For files in torchvision's layout, set the path of their own data set, for example paths.cifar10.",
+            "texts. If the files are a catalog data set in torchvision's layout, use its catalog name, for example "
+            "paths.cifar10.",
         )
     if isinstance(found, image_folder.ImageFolder):
         check_classes(name, path, found.classes, set(found.classes.values()), num_classes)
@@ -192,10 +193,10 @@ class UserFiles:
         low = int(loaded.labels.min()) if len(loaded.labels) else 0
         if first is None and low > 0 and is_training:
             raise DatasetError(
-                f"The labels of {path_of(self._root)} are numbers from {low} to {int(loaded.labels.max())}, but labels "
-                "start at 0.",
-                fix=f"Append ?first_label={low} to the path if {low} is the first class. If the classes below {low} "
-                "exist but lack samples, append ?first_label=0.",
+                f"The labels of {path_of(self._root)} are numbers from {low} to {int(loaded.labels.max())}. "
+                f"It is unclear whether {low} is the first class.",
+                fix=f"Append ?first_label={low} to the path if it is. "
+                f"If classes below {low} exist but have no samples in these files, append ?first_label=0.",
             )
         if first is not None and self._layout.classes:
             raise DatasetError(

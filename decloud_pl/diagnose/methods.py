@@ -54,13 +54,14 @@ class Abilities:
 async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey | None) -> Abilities:
     """Call all RPC methods of the daemon on one endpoint, and return which of them it refuses.
 
-    The test transaction is unsigned, so the chain cannot execute it.
+    The methods that simulate or send a transaction get one without a signature, so the chain cannot execute it.
 
     Args:
         rpc: a client that uses only this endpoint.
         host: the endpoint's host and port, for messages.
         dialect: the program's dialect.
-        wallet: the wallet whose balance and submissions are queried; None to query the round counter's address.
+        wallet: the wallet whose balance and submissions are queried. None means that the address of the round counter
+            is queried instead.
     """
     program, somebody = dialect.program_id, wallet or dialect.round_counter_address()
     unsigned = VersionedTransaction.populate(
@@ -95,8 +96,8 @@ def lacks(found: Sequence[Abilities]) -> tuple[list[str], list[str]]:
     """Return the methods that every endpoint refuses, ignoring endpoints that could not be queried.
 
     Returns:
-        Two lists: the names of the refused methods that the daemon requires, and descriptions of what it cannot do
-        without the refused optional methods.
+        Two lists. The first has the names of the refused methods that the daemon requires. The second has, for each
+        refused optional method, a sentence about what the daemon cannot do without the method.
     """
     answering = [{refusal.method for refusal in one.refused} for one in found if not one.failure]
     everywhere = set.intersection(*answering) if answering else set()

@@ -14,7 +14,7 @@ from decloud_pl.train.plan import TrainingPlan
 
 
 def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left: float | None) -> None:
-    """Rewrite the plan in a folder with this machine's paths, thread count and deadline.
+    """Replace the paths, the thread count and the deadline in a training plan with those of this machine.
 
     Args:
         folder: the folder that holds the plan. The training writes its update and working files there.
@@ -37,9 +37,10 @@ def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left:
 def local_dataset(node: dict[str, Any]) -> dict[str, Any]:
     """Return a data set's configuration node, adapted to this machine.
 
-    For a published data set, first try the path of the daemon's data folder on this machine. If the files are not
-    there, use this machine's default data folder, to which missing files are downloaded. A path that the user has set
-    for a data set must exist on every machine.
+    If the user has set a path for the data set, this path must exist on every machine. Otherwise, the node contains the
+    path of the daemon's data folder. If this machine has the files at the same path, the node stays unchanged. If not,
+    the result uses the default data folder of this machine. Missing files are downloaded to that folder, unless
+    ``data.download`` is false.
 
     Raises:
         DatasetNotFound: the path that the user has set does not exist on this machine.

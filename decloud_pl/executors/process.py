@@ -1,8 +1,8 @@
 """Run one training in a child process and follow its progress.
 
 The child reads its plan from a file. Its environment holds no secrets, and no text from the network appears on its
-command line. The child exits when this process ends, even if this process is killed: its standard input is a pipe
-from this process, and it exits when the pipe closes.
+command line. The child's standard input is a pipe from this process, and the child exits when the pipe closes. So the
+child exits when this process ends, even if this process is killed.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Executor(Protocol):
             ExecutorUnavailable: no machine is available for training at the moment.
             TrainingStopped: the worker was stopped from outside. The training can resume from its checkpoint.
             MachineShortage: the machine lacks disk space, memory or file descriptors, or the worker was killed.
+            UntrustedFileRejected: the quarantine refused a file of the round.
             TrainingError: the worker failed or made no progress for too long.
         """
         ...
@@ -165,6 +166,6 @@ def _ending(code: int) -> str:
 
 
 def _offer_to_the_oom_killer(pid: int) -> None:
-    """Let the kernel kill the worker before the daemon when memory runs out."""
+    """Make the kernel kill the worker rather than the daemon if memory runs out."""
     with contextlib.suppress(OSError):  # this is not Linux, or the worker has already ended
         Path(f"/proc/{pid}/oom_score_adj").write_text("500", encoding="ascii")

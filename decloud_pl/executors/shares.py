@@ -16,10 +16,10 @@ VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """Return the GPUs that this process may use, written as in `VISIBLE_DEVICES`, without loading torch or a driver.
+    """Return the GPUs that this process may use. Each is an entry for the environment variable `VISIBLE_DEVICES`.
 
-    The function interprets the environment variable as CUDA does. The list ends before the first invalid device, such
-    as ``-1``. If a device is listed twice, no device is visible.
+    The function interprets `VISIBLE_DEVICES` as CUDA does, and loads neither torch nor a driver. The variable's list
+    ends before the first invalid device, such as ``-1``. If a device is listed twice, no device is visible.
     """
     count = sum(_DEVICE.fullmatch(path.name) is not None for path in devices.glob("nvidia*"))
     chosen = environ.get(VISIBLE_DEVICES)

@@ -35,10 +35,10 @@ def _is_ours(trainer: Mapping[str, Any]) -> bool:
 
 
 async def check_training(plan: TrainingPlan) -> None:
-    """If `needs_check` returns true, start a child process that checks whether the parts of a plan can be built.
+    """Check in a child process that every part of the training can be built. Do nothing if `needs_check` is false.
 
     Raises:
-        ConfigError: a part cannot be built, or the check did not finish.
+        ConfigError: a part cannot be built, or the check failed or did not finish in time.
     """
     if not needs_check(plan):
         return

@@ -1,4 +1,4 @@
-"""Write and read ``update.json``, which describes a worker's update. This file is written after the update."""
+"""Write and read ``update.json``, which describes a worker's update. It is written after the update's own file."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def read_update(path: Path) -> Update | None:
 
 
 def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Save an update from another machine. Save its description only if the CID in the description is right.
+    """Save an update file from another machine, check its CID, and then save the description of the update.
 
     Args:
         folder: the round's folder.
-        files: maps the file names of the description and of the update to the contents of these two files.
+        files: the contents of the update file and of its description, by file name.
 
     Raises:
         TrainingError: the description is damaged, or the update does not match its CID.

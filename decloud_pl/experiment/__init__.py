@@ -1,1 +1,1 @@
-"""Run trainings without a chain, one or a sweep of many, and score each update as a validator would."""
+"""Run one training or a sweep of trainings without a chain, and score each update as a validator would."""

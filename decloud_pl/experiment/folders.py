@@ -81,6 +81,6 @@ def new_folder(parent: Path, now: datetime) -> Path:
         except OSError as error:
             raise ConfigError(
                 f"Cannot create {folder}: {error.strerror}.",
-                fix="Correct the setting home, or the permissions of that folder.",
+                fix="Make its parent folder writable, or set DECLOUD_HOME to another folder.",
             ) from error
         return folder

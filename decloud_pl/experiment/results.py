@@ -35,7 +35,8 @@ class Result:
         architecture: the trained model's architecture.
         parameters: the settings that determine a training's result, by dotted name.
         accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
-        accuracy_after: the same accuracy with the update file applied as a validator would, 0 to 1.
+        accuracy_after: top-1 accuracy on the test split after the update, which is applied as a validator applies it,
+            0 to 1.
         gain_low: lower end of the 95 % interval of the gain, estimated on the held-out part.
         gain_high: upper end of that interval.
         update_bytes: size of the update file.
@@ -131,7 +132,8 @@ def dataset_name(node: Mapping[str, Any]) -> str:
 def differing(results: list[Result]) -> list[str]:
     """Return the names of the parameters that differ between results, in the order of their first appearance.
 
-    A parameter is left out if its value is determined by the class of its group, for example the optimizer's class.
+    A parameter is left out if it differs only because the class of its node differs. For example, if two
+    optimizers have different classes and different arguments, only ``optimizer._target_`` is returned.
     """
     every = dict.fromkeys(name for result in results for name in result.parameters)
     names = [name for name in every if len(_values(name, results)) > 1]
@@ -141,7 +143,11 @@ def differing(results: list[Result]) -> list[str]:
 
 
 def _values(name: str, results: list[Result]) -> set[str]:
-    """Return a parameter's distinct values as JSON. Skip results that lack it because their settings are invalid."""
+    """Return a parameter's distinct values as JSON.
+
+    A result without the parameter has the value None. If the parameter is missing because the settings could not be
+    composed, the result is skipped.
+    """
     known = (result.parameters for result in results if result.dataset or name in result.parameters)
     return {json.dumps(parameters.get(name)) for parameters in known}
 
@@ -154,9 +160,14 @@ def worded(name: str, value: Any) -> str:
 
 
 def _follows(name: str, of: str, results: list[Result]) -> bool:
-    """Return whether ``name`` is a key of the group with the class ``of``, and this class determines its value.
+    """Return whether a parameter belongs to a group whose class determines the parameter's value.
 
     The class determines the value if all results with the same class have the same value.
+
+    Args:
+        name: the name of the parameter, such as ``optimizer.lr``.
+        of: the name of the parameter that contains the class of the group, such as ``optimizer._target_``.
+        results: the results to compare.
     """
     if name == of or not name.startswith(of.removesuffix(_CLASS) + "."):
         return False

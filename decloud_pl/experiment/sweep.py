@@ -73,7 +73,10 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def without_shown(overrides: Sequence[str]) -> list[str]:
-    """Return a job's overrides except those with a redacted URL. The user's settings supply such a URL instead."""
+    """Return a job's overrides without those that contain a redacted URL.
+
+    The job takes the complete URL from the user's settings (config.json and the environment) instead.
+    """
     return [text for text in overrides if not (text.startswith("++") and "://" in text and HIDDEN in text)]
 
 
@@ -148,9 +151,10 @@ def forget_secrets(environ: MutableMapping[str, str]) -> None:
 
 
 def checked_points(given: Sources) -> Composed:
-    """Compose the settings for each value of a sweep once, to find errors before any training starts.
+    """Compose the settings of a sweep with each of its values once, to find errors before any training starts.
 
-    Only the first values are checked; see `_MOST_CHECKED`.
+    Each composition changes one setting and uses the first value of every other setting. If the sweep has more values
+    than `_MOST_CHECKED`, the last ones are not checked.
 
     Returns:
         The settings of the first experiment.

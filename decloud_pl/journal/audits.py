@@ -33,13 +33,14 @@ class Audit:
         validator: the address of the validator that scored the round, base58.
         creator: the address of the round's creator, base58.
         verdict: see `Verdict`.
-        convention: the convention that the submissions were scored with; None without scores.
-        trainer: the wallet of this machine that submitted an update, or None.
-        fair_bps: the share that ``trainer`` should get by the validator's documented rule, in basis points; None
-            without scores.
+        convention: the convention with which the fair shares were computed; None if the round was not scored.
+        trainer: the address of this machine's wallet, base58; None if it did not submit an update to the round, or if
+            the round was not scored.
+        fair_bps: the share that ``trainer`` should get by the validator's documented rule, in basis points; None if
+            ``trainer`` is None, or if no update of the round was scored.
         paid_bps: the share that the validator gave ``trainer``, in basis points; None if ``trainer`` is None.
-        noise_bps: how far ``paid_bps`` may differ from ``fair_bps`` by chance, because the test split is small, in
-            basis points; None without scores.
+        noise_bps: how far the share of a fair validator may be from ``fair_bps``, in basis points; None if ``fair_bps``
+            is None. The causes are float errors, rounding and the small number of test samples.
         score_seconds: seconds from the last submission (or the deadline) to the end of the validation; None if unknown.
         is_late: whether the validation took much longer than validators usually need.
         note: what the audit found, or why the verdict is ``unknown``, in words for people.

@@ -49,7 +49,10 @@ def store_revision(journal: Journal, revision: Revision) -> None:
 
 
 def readings(journal: JournalReader, validator: str | None = None) -> list[Reading]:
-    """Return the readings of one validator, or of all if ``validator`` is None, the latest round first."""
+    """Return the readings of one validator, at most 64, or all readings if ``validator`` is None.
+
+    The reading of the latest round comes first.
+    """
     rest = "ORDER BY round_id DESC LIMIT ?"
     if validator is None:
         rows = journal.findings("round_id, validator, convention, note", "readings", rest, (-1,))
@@ -60,7 +63,10 @@ def readings(journal: JournalReader, validator: str | None = None) -> list[Readi
 
 
 def store_reading(journal: Journal, reading: Reading) -> None:
-    """Store a reading, so that its round is not scored again."""
+    """Store a reading. It replaces an earlier reading of the same round.
+
+    The background search does not score a round that has a stored reading.
+    """
     with journal.transaction() as db:
         db.execute(
             "INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?)",

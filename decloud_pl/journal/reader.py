@@ -161,7 +161,8 @@ class JournalReader:
     ) -> list[Transition]:
         """Return the transitions that match all given filters, the latest first.
 
-        ``text`` must be part of the reason. ``before`` is in Unix seconds and selects earlier transitions, for paging.
+        ``text`` selects transitions whose reason contains it. ``before`` selects transitions before this time in Unix
+        seconds; callers use it for paging.
         """
         where, values = conditions("reason", round_id=round_id, text=text, before=before)
         if states:

@@ -266,9 +266,11 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 def connect_read_only(path: Path) -> sqlite3.Connection | None:
     """Connect to a database in WAL mode without creating or changing a file; return None if the database is missing.
 
-    While a process has the database open for writing, or after such a process was killed, the latest rows are in a
-    ``-wal`` file. If there is no ``-wal`` file, no process is writing. Then the option ``immutable`` prevents SQLite
-    from creating a ``-wal`` file and leaving it behind.
+    A ``-wal`` file exists while a process has the database open for writing, and after such a process was killed. The
+    file contains the latest rows. This function then uses ``mode=ro``, which reads them.
+
+    Without a ``-wal`` file, no process is writing. This function then uses ``immutable=1``, because with ``mode=ro``
+    SQLite would create a ``-wal`` file and leave it there.
     """
     if not path.is_file():
         return None

@@ -84,8 +84,8 @@ class TrackRecord:
         completed: the number of its rounds that were completed.
         abandoned: the number of its rounds that trainers had joined but that ended without scores. For a creator, the
             rounds that it cancelled are added.
-        scoring_seconds: the median seconds from the last submission, or from the submit deadline, to the scores; None
-            if not observed.
+        scoring_seconds: the median seconds until the scores; None if not observed. They count from the last submission
+            if every trainer submitted, and otherwise from the submit deadline.
         convention: the validator's convention, from the latest round that shows it; None for a creator, or if no round
             shows the convention.
         fair: the number of the validator's rounds whose shares fit the updates; 0 for a creator.
@@ -118,11 +118,13 @@ def endings(journal: JournalReader, numbers: range) -> dict[int, Ending]:
 
 
 def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = ROUNDS_KEPT) -> None:
-    """Store rounds. In the same transaction, delete the network's oldest rounds, so that at most ``most`` remain.
+    """Store rounds. In the same transaction, delete the oldest rounds of the same network and program.
 
-    A new row replaces an earlier row of the same round, but keeps its ``scoring_seconds`` and ``split`` where the new
-    values are None. A round that was once refused stays refused. A round whose number is too large for SQLite is not
-    stored.
+    ``most`` is the largest number of rounds to keep.
+
+    A new row replaces the earlier row of the same round. If the new ``scoring_seconds`` or ``split`` is None, the
+    earlier value stays. A round that was once refused stays refused. A round whose number is too large for SQLite is
+    not stored.
     """
     place, at = journal.owner[:2], journal.now()
     rows = [
@@ -226,8 +228,8 @@ def _scored(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[
 def _shares(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[str, str]]:
     """For each round whose split of the reward is known, yield the validator and ``fair``, ``equal`` or ``unfair``.
 
-    The word is the verdict of the round's audit. Without an audit, or if its verdict is ``unknown``, it is ``equal`` if
-    the daemon saw that all trainers got equal shares. Otherwise the split is not known.
+    If the round has an audit with another verdict than ``unknown``, yield this verdict. Otherwise yield ``equal`` if
+    the daemon saw that all trainers got equal shares, and leave out the round if not.
     """
     rest = f"{_OF_VALIDATOR} AND split = 'equal'"
     seen = journal.findings("round_id, validator", "seen_rounds", rest)

@@ -36,10 +36,10 @@ class JournalUploadLog:
 
 
 def finished_cids(journal: Journal, store: str) -> set[str]:
-    """Return the CIDs that finished rounds uploaded to a store and that no unfinished round needs.
+    """Return the CIDs of all uploads to a store by finished rounds, without the CIDs that an unfinished round needs.
 
-    The rounds of all networks and wallets in the journal are taken into account. The CIDs of an upload are the update's
-    own CID and the CID that the store reported.
+    An upload has up to two CIDs: the update's own CID and the CID that the store reported. The result covers the rounds
+    of all networks and wallets in the journal.
     """
     rows = journal.ask(
         "SELECT uploads.update_cid, uploads.cid, rounds.state FROM uploads"

@@ -2,8 +2,8 @@
 
 SQLite runs in WAL mode with ``synchronous=FULL``, so a row survives SIGKILL and power loss once `save` has returned.
 There is one row per (network, program, wallet, round). The journal holds the daemon's intent; the chain holds what
-really happened. A lock on a separate file lets only one process at a time write a journal. The kernel releases the lock
-however the process ends.
+really happened. A lock on a separate file lets only one process at a time write to a journal. The kernel releases the
+lock when the process ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Journal(JournalReader):
 
     Args:
         path: the journal's file; a missing file is created.
-        owner: the owner of the rows.
+        owner: the network, program and wallet whose rows are read and written.
         now: returns Unix seconds.
 
     Raises:
-        JournalLocked: another process holds the journal.
+        JournalLocked: another process has locked the journal.
         JournalError: the file cannot be opened, is damaged, or was written by a newer program. The file is not changed.
     """
 
@@ -56,7 +56,7 @@ class Journal(JournalReader):
 
     @property
     def owner(self) -> Owner:
-        """The owner of the rows."""
+        """The network, program and wallet whose rows this journal reads and writes."""
         return self._key
 
     @property

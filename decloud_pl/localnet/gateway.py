@@ -182,7 +182,7 @@ def _reader(file: BinaryIO, part: range) -> Callable[[], bytes]:
 
 
 def _some(sections: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield sections until their total size is large enough for one write, or until all are yielded."""
+    """Yield the next sections of a CAR archive: as many as fill one write, or all that are left."""
     size = 0
     for section in sections:
         yield section

@@ -92,7 +92,13 @@ class Ledger:
 
     @contextmanager
     def _explained(self, verb: str, *, fix: str) -> Iterator[None]:
-        """Turn an SQLite error in the block into a `LocalnetError` "… cannot be ``verb``" with the advice ``fix``."""
+        """Raise a `LocalnetError` if the block raises an SQLite error.
+
+        Args:
+            verb: the participle for the message "The local network's state … cannot be {verb}", for example
+                ``opened``.
+            fix: what the user can do.
+        """
         try:
             yield
         except sqlite3.Error as error:

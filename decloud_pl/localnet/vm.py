@@ -317,7 +317,11 @@ class Vm:
         return value
 
     def _time_origin(self) -> float:
-        """Return the time of the chain's first slot. Slots are counted from it, also while the network is stopped."""
+        """Return the time of the chain's first slot, in Unix seconds. It stays the same across restarts.
+
+        The current slot is computed from the time since then, so the slot number also grows while the network is
+        stopped.
+        """
         return float(self._remembered("origin", lambda: repr(self._clock.now()).encode()).decode())
 
     def _restore(self) -> None:

@@ -1,4 +1,4 @@
-"""Limits for the hyper-parameters of architectures, because a stranger's package may have any values."""
+"""Limits for the hyper-parameters of architectures, because a stranger's model package may contain any values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHARE = Range("a number from 0 to less than 1", lambda value: type(value) in (in
 
 
 def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
-    """Return a sentence, without its final period, on how to correct hyper-parameters; empty if all are valid."""
+    """Return how to correct the first invalid hyper-parameter, without a final period; empty if all are valid."""
     for name, value in hyper_parameters.items():
         if name not in limits:
             return f"Use only the hyper-parameters {', '.join(limits)}"
@@ -40,5 +40,5 @@ def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
 
 
 def shown(hyper_parameters: Mapping[str, object]) -> str:
-    """Format hyper-parameters for a message, shortened."""
+    """Format hyper-parameters for a message, and shorten the text if it is long."""
     return legible(str(dict(hyper_parameters)), _LONGEST_SHOWN)

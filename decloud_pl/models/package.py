@@ -66,7 +66,7 @@ def _sort_metadata(path: Path) -> None:
         length = struct.unpack("<Q", file.read(8))[0]
         if len(data) > length:
             raise ModelError(
-                "Cannot sort the header of the model package.",
+                "A tensor's name has an unusual character, so the sorted header of the model package does not fit.",
                 fix="Use only letters, digits, dots and underscores in the names of tensors.",
             )
         file.write(data.ljust(length))

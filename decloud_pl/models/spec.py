@@ -90,7 +90,7 @@ class ModelSpec:
         """Check and read a package's metadata.
 
         Raises:
-            ModelError: a value is missing, too long or of the wrong type, or the format is unknown.
+            ModelError: a value is missing, too long, out of range or of the wrong type, or the format is unknown.
         """
         if not isinstance(metadata, Mapping):
             raise ModelError("The file has no model description.", fix="Write it with decloud_pl.save_model.")

@@ -170,7 +170,7 @@ def log(
 
 
 def _facts(text: object) -> dict[str, str]:
-    """Return the facts of a daemon; none if they cannot be read."""
+    """Parse `DaemonStatus.facts` from JSON. Return an empty dict if the text is not a JSON object."""
     try:
         facts = json.loads(str(text))
     except (ValueError, RecursionError):

@@ -22,12 +22,14 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 class ConnectionLimit:
     """Refuses connections beyond a limit and aborts slow ones.
 
+    Connections that were upgraded to another protocol, such as WebSocket, are not checked any more.
+
     Args:
         most: the largest number of open connections.
         seconds: the interval at which each connection is checked. The check aborts a connection that has no request in
             progress.
-        longest: the age in seconds at which the check aborts any connection. A connection that was upgraded to another
-            protocol, such as WebSocket, is not checked any more.
+        longest: a number of seconds. The check aborts a connection that has been open for this long, even if a request
+            is in progress.
     """
 
     def __init__(self, *, most: int = _MOST, seconds: float = _HEAD_SECONDS, longest: float = _LONGEST_SECONDS) -> None:

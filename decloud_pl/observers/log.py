@@ -43,7 +43,7 @@ class RedactingFormatter(logging.Formatter):
 class LoggingReporter:
     """Writes events to the log, and passes every event to ``inner``.
 
-    While a round stays in the same state, the state is logged again only if the reason is new.
+    If a round changes but stays in the same state, the change is logged only if it has a new reason.
     """
 
     def __init__(self, inner: Reporter) -> None:
@@ -56,10 +56,11 @@ class LoggingReporter:
         self._inner.report(event)
 
     def _is_written(self, record: RoundRecord) -> bool:
-        """Return whether to skip the log line for a change. If it is not skipped, remember its state and reason.
+        """Return whether to skip the log line for a changed round. If not, remember the round's state and reason.
 
-        A line is skipped if the round's state is already in the log, and the reason is empty or in the log, too. It is
-        also skipped if the step will be retried, because a `Trouble` event with the reason follows.
+        A line with a new state is never skipped. A line with the same state as the round's previous line is skipped in
+        three cases: the reason is empty, the reason is the same as in the previous line, or the daemon will retry the
+        step. Before a retry, the daemon also reports the reason as a `Trouble` event, which has its own line.
         """
         state, reason = self._written.get(record.round_id, (None, ""))
         if state is record.state and (record.next_try_at or record.reason in ("", reason)):
@@ -91,8 +92,8 @@ class _File(logging.handlers.RotatingFileHandler):
             self._reporter.report(
                 Trouble(
                     None,
-                    f"The log {self.baseFilename} cannot be written, so log lines are lost. Free disk space, or check "
-                    "its permissions.",
+                    f"The log {self.baseFilename} cannot be written, so log lines are lost. Free disk space, or "
+                    "correct the file's permissions.",
                 )
             )
 

@@ -265,8 +265,8 @@ async def try_channels(urls: str | None) -> list[tuple[str, bool]]:
     """Send a test message to each address; return each service's name and whether the message was delivered.
 
     Raises:
-        ConfigError: no address is set, Apprise is not installed or does not support an address, or the proxy or the
-            certificates cannot be used.
+        ConfigError: no address is set, Apprise is not installed, Apprise does not support an address, the proxy cannot
+            be used, or the certificates cannot be used.
     """
     if not urls:
         raise ConfigError(

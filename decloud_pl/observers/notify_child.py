@@ -1,4 +1,4 @@
-"""Runs Apprise in a separate process, so that a huge or slow answer cannot block the daemon or fill its memory.
+"""Run Apprise in a separate process, so that a huge or slow answer cannot block the daemon or fill its memory.
 
 The process reads one JSON object from standard input and writes one to standard output; see `main`. An HTTP answer is
 limited in size and time; see `WholeSession`. For other protocols, only this process's memory limit and the parent's
@@ -83,8 +83,8 @@ def _deliver(asked: Mapping[str, Any]) -> dict[str, Any]:
 def _session(seconds: float, wrong: list[ConfigError]) -> type[requests.Session]:
     """Return a replacement for the class `requests.Session` that limits the size and the time of each exchange.
 
-    Apprise's plug-ins call functions such as `requests.post`, and these create a session for each exchange. The class
-    appends each `ConfigError` to ``wrong`` before it raises it, because `_deliver` suppresses exceptions.
+    Apprise's plug-ins call functions such as `requests.post`, which create a new session for each exchange. `_deliver`
+    suppresses all exceptions. So the replacement appends each `ConfigError` of an exchange to ``wrong``.
     """
 
     class Session(WholeSession):

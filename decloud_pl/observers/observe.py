@@ -113,7 +113,11 @@ def device(trainer: Mapping[str, Any]) -> str:
 
 
 def precision(trainer: Mapping[str, Any]) -> str:
-    """Return the precision of trainings. Resolve ``auto`` on a CPU only, because on GPUs it depends on the driver."""
+    """Return the precision of trainings.
+
+    On a CPU, resolve ``auto`` if the processor's instructions are known. Otherwise return ``auto`` unchanged; on a GPU,
+    its meaning depends on the driver.
+    """
     wanted = str(trainer.get("precision", "32-true"))
     if wanted != "auto" or device(trainer) != "CPU":
         return wanted

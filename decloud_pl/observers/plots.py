@@ -41,7 +41,7 @@ def curves(metrics: Sequence[MetricsRow], title: str) -> Figure:
 def accuracies(metrics: Sequence[MetricsRow]) -> list[tuple[int, float]]:
     """Return (optimizer step, accuracy) of each measurement.
 
-    For the base model, the step is 0. For each other measurement, it is the last training step before it.
+    A measurement of the base model gets step 0. Every other measurement gets the last training step before it.
     """
     found: list[tuple[int, float]] = []
     step = 0

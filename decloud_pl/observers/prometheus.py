@@ -1,4 +1,4 @@
-"""Prometheus metrics from the journal and the activity file, whether the daemon runs or not."""
+"""Read Prometheus metrics from the journal and the activity file. This also works while no daemon runs."""
 
 from __future__ import annotations
 

@@ -28,13 +28,13 @@ _MOST_SECONDS = 1800.0
 
 
 class Background(ABC):
-    """Scores completed rounds in the background. It limits the bytes per day, and the duration of each work item.
+    """Scores completed rounds in the background. It limits the downloads per day, in bytes, and the time of each run.
 
     Args:
         reader: downloads files by CID.
         reporter: receives an event when the work stops early.
         what: names the work, as the first words of a message.
-        turn: a lock that is held during the work. Objects that share a lock work one at a time.
+        turn: a lock that this object holds while it works. Objects that share a lock work one at a time.
     """
 
     def __init__(self, reader: Fetcher, reporter: Reporter, *, what: str, turn: asyncio.Lock | None = None) -> None:
@@ -74,7 +74,10 @@ class Background(ABC):
         """Score one round, if it is completed and not scored yet."""
 
     def _may_look(self, round_id: int) -> bool:
-        """Return whether to score a round now: once a day at most, and only while the day's `Budget` lasts."""
+        """Return whether to score a round now. After returning True, return False for it until the next daily search.
+
+        Also return False if the day's `Budget` is used up.
+        """
         if round_id in self._later or self._budget.left <= 0:
             return False
         self._later.add(round_id)  # before the scoring, so that a cancelled one also waits

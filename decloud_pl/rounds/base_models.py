@@ -43,9 +43,10 @@ class Seen:
     """The result of inspecting a base model.
 
     Attributes:
-        model: the model, whose file has been deleted, or None if the model cannot be used.
+        model: the model if it passed the inspection; None if it cannot be used. The file at ``model.weights`` was
+            deleted after the inspection.
         problem: why the model cannot be used; completes "not joined, …".
-        again_at: when to inspect the model again, in seconds of the monotonic clock.
+        again_at: when to inspect the model again, in seconds of the monotonic clock; infinity for never.
         failures: consecutive failed inspections.
     """
 

@@ -20,12 +20,13 @@ from decloud_pl.journal.reader import JournalReader
 
 
 def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
-    """Return a dialect that can switch to another revision.
+    """Return the object that always stands for the current revision's dialect, even after an upgrade of the program.
 
-    With ``network.dialect=auto``, the revision counts as undecided at first.
+    With ``network.dialect=auto``, it stands for the revision `UNDECIDED` until the program's revision is known.
 
     Raises:
-        ConfigError: no revision has this name, or an account is not a public key.
+        ConfigError: ``network.dialect`` is not a revision, or the address of the program, the treasury or the referrer
+            is not a public key.
     """
     if network.dialect == AUTO:
         known = Revision(UNDECIDED, "not determined yet", 0)
@@ -46,7 +47,7 @@ def known_dialect(network: NetworkConfig, journal: Path, genesis: str) -> Dialec
         genesis: the network's genesis hash.
 
     Raises:
-        ConfigError: an account is not a public key.
+        ConfigError: see `make_dialect`.
         JournalError: the journal cannot be read.
     """
     if network.dialect == AUTO:
@@ -61,7 +62,8 @@ def make_dialect(network: NetworkConfig) -> Dialect:
     """Return the dialect with the configured program address, treasury and referrer.
 
     Raises:
-        ConfigError: no revision has this name, or an account is not a public key.
+        ConfigError: ``network.dialect`` is not a revision, or the address of the program, the treasury or the referrer
+            is not a public key.
     """
     try:
         program_id = Pubkey.from_string(network.program_id)

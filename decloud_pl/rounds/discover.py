@@ -38,7 +38,7 @@ class Discovery:
         steps: access to the chain, the journal and the reporter.
         joining: decides which rounds to join.
         sightings: stores how rounds end.
-        on_abort: called with the number of an aborted round, before `on_event` returns that number.
+        on_abort: called by `on_event` with the number of an aborted round.
     """
 
     def __init__(self, steps: Steps, joining: Joining, sightings: Sightings, on_abort: Callable[[int], None]) -> None:
@@ -142,7 +142,7 @@ class Discovery:
         return fitting
 
     async def _recognise(self, submissions: list[Submission]) -> None:
-        """Add rounds that were joined outside this daemon to the journal. Reopen rounds with an unclaimed reward."""
+        """Add rounds joined outside this daemon to the journal. Reopen ended rounds that have an unclaimed reward."""
         steps = self._steps
         rounds = await steps.chain.rounds_by_id([entry.round_id for entry in submissions])
         for entry in submissions:
@@ -175,7 +175,11 @@ class Discovery:
 
 
 def _is_news(submission: Submission, state: State | None) -> bool:
-    """Return whether the journal may lack this submission or its unclaimed reward."""
+    """Return whether the journal may need a change because of a submission of this wallet.
+
+    The change is a new row, or the reopening of an ended round. ``state`` is the state in the journal's row of the
+    round; None if the journal has no such row.
+    """
     if submission.reward_claimed:
         return False
     return state is None or (state.is_final and submission.contribution_bps > 0)

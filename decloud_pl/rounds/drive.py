@@ -192,7 +192,10 @@ class Driver:
             return self.failed(round_id, DecloudError(f"Internal error ({type(error).__name__}).", fix=fix))
 
     async def _follow_upgrade(self) -> None:
-        """Detect the program's revision again, because it may have changed or is not certain. Ignore a failure."""
+        """Detect again which revision of the program the network runs. Ignore a failure.
+
+        The program may have been upgraded, or the revision may still be uncertain.
+        """
         if self._steps.revisions is not None:
             with contextlib.suppress(ChainError):
                 await self._steps.revisions.look()
@@ -272,9 +275,9 @@ class Driver:
         return [round_id for round_id in ready if only in (None, round_id)]
 
     def lost_contact(self) -> None:
-        """Mark each round in `ready`, so that its update is submitted when the round is driven next.
+        """Let the next drive of each round in the state READY submit its update, even if the deadline is not near.
 
-        No endpoint answered, and the endpoints may fail at the deadline, too.
+        The daemon calls this method when no endpoint has answered, because the endpoints may also fail at the deadline.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -329,7 +332,11 @@ class Driver:
             training.reschedule(asyncio.get_running_loop().time())
 
     async def _wait(self, record: RoundRecord) -> None:
-        """While a round waits, download its base model. In a bounded run (see `Policy`), end a withheld round."""
+        """Prepare or end a round whose next step is not possible yet.
+
+        In the state WAITING, download the base model if `Policy.auto_train` is on. In the state WITHHELD, end the round
+        if the run is bounded (see `Policy`).
+        """
         if record.state is State.WAITING and self._policy.auto_train:
             await self._steps.fetch_base_model(record)
         ended = {record.round_id for record in self.ended}
@@ -338,17 +345,21 @@ class Driver:
             self._end(record)
 
     def _leave(self, step: str, record: RoundRecord, view: View) -> None:
-        """Report, once per run, that a step is left to the user. If it is the claim, a bounded run ends the round."""
+        """Report, once per run, that the user must do a step because its ``auto_`` setting is off.
+
+        If the step is the claim, a bounded run (see `Policy`) then ends the round.
+        """
         round_, place = view.round, view.submission
         if (record.round_id, step) in self._left or round_ is None or place is None:
             return
         self._left.add((record.round_id, step))
         if step == "train":
-            what = f"The training has started; its deadline is in {(round_.submit_deadline - view.now) // 60} min"
+            left = (round_.submit_deadline - view.now) // 60
+            what = f"The training phase has started; the submit deadline is in {left} min"
         else:
             what = f"Its reward of {format_sol(round_.reward_of(place.contribution_bps))} can be claimed"
-        how = f"stop this daemon and run `decloud-trainer {step} {record.round_id}`"
-        self._steps.reporter.report(Noted(record.round_id, f"{what}. auto_{step} is off: {how}."))
+        how = f"To {step}, stop this daemon and run `decloud-trainer {step} {record.round_id}`"
+        self._steps.reporter.report(Noted(record.round_id, f"{what}. auto_{step} is off. {how}."))
         if step == "claim" and self._policy.is_bounded:
             self._end(record)
 

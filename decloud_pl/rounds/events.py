@@ -20,7 +20,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A message that is not a failure. ``facts`` are new values for the header of every view, by name."""
+    """A message that is not a failure.
+
+    ``facts`` are new values, by name, for the header of the terminal view and of the dashboard.
+    """
 
     round_id: int | None
     message: str

@@ -1,7 +1,7 @@
 """Find out from completed rounds by which convention a network's validators read updates.
 
 The chain stores which share of the reward each update got. Each convention predicts different shares for the same
-files. So the files and the shares together show which convention the validator used, whether that is documented or not.
+files. So the files and the shares together show which convention the validator used, even if it is not documented.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ async def gather(
     most: int = 3,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Record:
-    """Score completed rounds, the latest first, until the number of conclusive rounds is ``most``.
+    """Score completed rounds, the latest first, until enough of them are conclusive.
 
     Args:
         chain: the network.
@@ -125,7 +125,8 @@ async def gather(
         folder: for downloads; the caller removes it.
         gradient_rate: η of the ``gradient`` convention on this network.
         max_bytes: the limit of each download.
-        most: the number of conclusive rounds to find. The search also ends after three times as many scored rounds.
+        most: the number of conclusive rounds that is enough. The search also ends when ``3 * most`` rounds are scored,
+            and after the latest `MOST_SEARCHED` rounds of the network.
         tell: called with a sentence before each slow operation.
 
     Raises:

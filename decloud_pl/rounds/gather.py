@@ -28,12 +28,14 @@ _WHAT = "The search of completed rounds for validators' conventions"
 
 
 class Evidences(Background):
-    """Scores completed rounds in the background to find their validators' conventions. It scores each round once.
+    """Scores completed rounds in the background to find their validators' conventions.
+
+    A round is scored once. A round that cannot be scored today is tried again on another day.
 
     Args:
         chain: the network.
         reader: downloads files by CID.
-        catalog: returns the catalogue of data sets. A round is scored only if its data set is on this machine.
+        catalog: returns the catalog of data sets. A round is scored only if its data set is on this machine.
         journal: stores the results.
         reporter: receives an event when a convention is found for a validator or has changed, and when scoring fails.
         gradient_rate: η of the ``gradient`` convention.
@@ -89,7 +91,10 @@ class Evidences(Background):
             await self._look(round_)
 
     async def _look(self, round_: Round) -> Reading | None:
-        """Score a round, store the result in the journal and return it; None if scoring must wait for another day."""
+        """Score a round and store the result in the journal.
+
+        Return the result, or None if the round cannot be scored today.
+        """
         if not self._may_look(round_.id):
             return None
         try:

@@ -180,7 +180,10 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
 
 
 def _though(record: RoundRecord) -> str:
-    """Return a clause with the predicted gain and a possible reason for no reward; "" if no gain was predicted."""
+    """Return a clause for the message about a round without reward; "" if no gain was predicted.
+
+    The clause states the predicted gain, and why the validator may have measured none.
+    """
     if record.gain_low is None or record.gain_high is None or record.gain_low <= 0:
         return ""
     expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"

@@ -70,7 +70,7 @@ class SettingsPlanner:
         )
 
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
-        """Return the node from which the worker builds its `Source`."""
+        """Return the configuration node from which the worker builds its data `Source`."""
         settings = self.settings
         catalog = make_catalog(settings)
         data = catalog.data

@@ -24,7 +24,7 @@ class Policy:
         auto_train: if False, the daemon joins rounds and leaves their training to the user.
         auto_claim: if False, the daemon leaves rewards in their vaults.
         force: submit withheld updates, too.
-        submit_late: submit a published update shortly before the deadline.
+        submit_late: wait until shortly before the deadline to submit a published update; if False, submit it at once.
         poll_interval: seconds between polls of the chain while the WebSocket is disconnected.
         only_round: the only round to work on; None for all rounds.
         stop_after: the daemon stops after this many rounds have ended, and joins no more than this many.
@@ -56,5 +56,5 @@ class Policy:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether the daemon stops on its own after certain rounds have ended."""
+        """Whether the daemon stops on its own: when ``only_round`` or ``stop_after`` rounds have ended."""
         return self.only_round is not None or self.stop_after is not None

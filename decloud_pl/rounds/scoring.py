@@ -46,14 +46,15 @@ class Scores:
         labels: the SHA-256 of the samples' labels, hexadecimal.
         base: the base model's score.
         submissions: the round's submissions, sorted by the trainer's address.
-        opened: maps each trainer to the scores of the model with the trainer's update, one score per convention; to
-            None if the trainer's file was not opened.
-        refused: maps a trainer to the reason why the trainer's file was not opened. The file is unusable, or it cannot
-            be fetched and earned no share of the reward.
-        products: for each convention, a matrix over the opened submissions. An entry is the sum, over all samples, of
-            the product of two submissions' changes. A submission's change of a sample is 1 if only the model with its
-            update is right, -1 if only the base model is right, and otherwise 0.
-        alike: a matrix over the same submissions. An entry is the cosine similarity of two updates.
+        opened: maps each trainer to the scores of the base model with the trainer's update, one score per convention.
+            The value is None if the trainer's file was not opened.
+        refused: maps each trainer whose file was not opened to the reason: the file is unusable, or could not be
+            fetched. If a trainer earned a share of the reward, `score_round` raises an error for an unfetched file.
+        products: maps each convention to a matrix with a row and a column for each opened submission. For each
+            sample, a submission has a value: 1 if only the model with the submission's update classifies the sample
+            correctly, -1 if only the base model does, and otherwise 0. An entry of the matrix is the dot product of the
+            values of two submissions.
+        alike: a matrix with the rows and columns of ``products``. An entry is the cosine similarity of two updates.
         torch: the version of torch that computed the scores.
     """
 

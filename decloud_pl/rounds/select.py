@@ -35,7 +35,7 @@ class Criteria:
 
     Attributes:
         datasets: the data sets to train for, by their names on chain or on this machine; empty means any.
-        rewards: the user's limits on rewards and rules for validators and creators.
+        rewards: the user's limits on rewards, and the user's rules for validators and creators.
         max_concurrent_rounds: the most rounds to work on at a time.
         join_cost: the most that a round can cost, see `join_cost`.
         daily_cap: the most that fees and deposits may cost in 24 hours; 0 means no cap.
@@ -91,7 +91,7 @@ class Check:
         passed: whether the check allows a join.
         detail: the values behind the result. For a failure it completes "not joined, …".
         settled: whether the failure is permanent.
-        passing: whether the failure usually disappears within moments without action by the user.
+        passing: whether the failure is temporary: it usually disappears within moments without action by the user.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Decision:
         reason: why; completes "not joined, …" if ``accept`` is False.
         resolved_dataset: the data set to train on, "" if ``accept`` is False.
         settled: whether a refusal is permanent, so that the daemon can drop the round.
-        unready: whether only the files of the data set are missing.
+        unready: whether the round is refused only because the files of the data set are missing.
         passing: whether the reason usually disappears within moments.
     """
 

@@ -90,9 +90,10 @@ class Sightings:
 
     @contextmanager
     def look(self, now: int) -> Iterator[Callable[[Round], None]]:
-        """Yield a function to call with each round that the caller reads from the chain, the latest round first.
+        """Yield a function that collects rounds. When the context closes, store in the journal how they ended.
 
-        When the context closes, the journal stores how each of these rounds ended, unless the round is still open.
+        The caller passes each round that it reads from the chain to the function, the latest round first. The function
+        ignores rounds that are still open, and all rounds after the first `ROUNDS_KEPT`.
 
         Args:
             now: Unix seconds of the chain's clock.

@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored file as its store reports it: the CID, the requested profile and the size in bytes."""
+    """What a store reports about a stored file: its CID, the requested IPFS profile and its size in bytes."""
 
     cid: str
     profile: str

@@ -36,8 +36,8 @@ class _Dag:
     """The blocks of a file.
 
     Attributes:
-        nodes: the bytes of each dag-pb block by CID. Leaves that are wrapped in dag-pb are included.
-        leaves: the (offset, length) in the file of each raw leaf, by CID.
+        nodes: maps the CID of each dag-pb block to the block's bytes. Leaves that are wrapped in dag-pb are included.
+        leaves: maps the CID of each raw leaf to the (offset, length) of the leaf's bytes in the file.
     """
 
     nodes: dict[Cid, bytes]

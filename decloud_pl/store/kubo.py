@@ -212,9 +212,9 @@ def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRej
             status=status,
         )
     return StoreRejected(
-        f"{where} denies access (HTTP 403{said}). Kubo does so if API.Authorizations requires a token, or if the"
-        " request has an Origin header of another web page. This program sends neither a token nor an Origin header.",
-        fix="Remove API.Authorizations from the node's configuration. Check which headers a proxy adds.",
+        f"{where} denies access (HTTP 403{said}). Either its setting API.Authorizations requires a token, which this"
+        " program does not send, or a proxy adds an Origin header that the node does not allow.",
+        fix="Remove API.Authorizations from the node's configuration, or the Origin header in the proxy.",
         status=status,
     )
 

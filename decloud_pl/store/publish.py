@@ -39,7 +39,7 @@ _BACKOFF = Backoff(1.0, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to publish, which need not be an update. ``cid`` is its CID under ``profile``; ``size`` is in bytes."""
+    """Any file to publish, not only an update. ``cid`` is its CID under ``profile``; ``size`` is in bytes."""
 
     path: Path
     cid: str
@@ -68,7 +68,9 @@ StoreProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class StorePublisher:
-    """A `Publisher` that uploads an update to the first store that accepts it. It then checks that others can fetch it.
+    """A `Publisher` that uploads an update to a store, and then checks that others can fetch the update.
+
+    If a store fails or nobody can fetch the update from it, the publisher tries the next store.
 
     Args:
         stores: the stores, in the order in which they are tried.
@@ -191,13 +193,21 @@ def _read_back(reader: Fetcher, cid: str, size: int, scratch: Path, cancel: thre
 
 
 def _require_same_bytes(store: str, update: Publishable, cid: str) -> None:
-    """Raise `IntegrityError` unless ``cid`` is the update's CID under one of the `PROFILES`."""
+    """Check that ``cid`` is the update's CID under one of the `PROFILES`.
+
+    Raises:
+        IntegrityError: ``cid`` is the CID of something else.
+        InvalidCid: ``cid`` is not a CID that this package can verify.
+    """
     if cid != update.cid and profile_of(update.path, Cid.parse(cid)) is None:
         raise _wrong_cid(store, cid)
 
 
 def _find(store: Store, update: Publishable) -> str | None:
-    """Return the CID under which a store already has the update, for any profile; None if no copy is found."""
+    """Return the CID under which a store already has the update, or None if no copy is found.
+
+    The update has a different CID under each of the `PROFILES`. This function looks for all of them.
+    """
     candidates = [update.cid, *(str(cid_of_file(update.path, name)) for name in PROFILES if name != update.profile)]
     try:
         return next((cid for cid in dict.fromkeys(candidates) if store.has(cid)), None)
@@ -249,7 +259,8 @@ def _unreadable(cid: str, error: StoreError) -> StoreError:
 def _combined(failures: Sequence[tuple[str, StoreError]]) -> StoreError:
     """Return one error for the failures of all stores, with all their messages.
 
-    The error has the same class as the failure that a retry is most likely to resolve.
+    The caller decides by the class of the error whether to retry. So the error has the class of the failure that a
+    retry is most likely to resolve.
     """
     if len(failures) == 1:
         return failures[0][1]

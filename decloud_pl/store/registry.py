@@ -4,7 +4,7 @@ A provider consists of such a file and one module with a `decloud_pl.store.Store
 package or in the user's own ``conf/storage``::
 
     kind: archive
-    archive_url: https://archive.example      # adds the setting storage.archive_url, a string like its default
+    archive_url: https://archive.example      # adds the setting storage.archive_url with the type of this default
     providers:
       archive:
         about: the archive of our group
@@ -17,8 +17,11 @@ package or in the user's own ``conf/storage``::
         asks:
           archive_url: Address of the archive
 
-The description is in a file and not in the module, because it is needed before the module may be imported. The names of
-the secrets are needed to read config.json and the environment, and only then is the list of allowed packages known.
+The description is not part of the module, because the program reads it before it imports the module:
+
+1. It reads the descriptions, which contain the names of the secrets.
+2. With these names, it can read config.json and the environment, which contain the setting ``allow_packages``.
+3. It imports a module of the user only if ``allow_packages`` contains the module's package.
 """
 
 from __future__ import annotations
@@ -247,5 +250,7 @@ def _login(facts: Any) -> tuple[Secret, ...]:
         for word in (secret.name, *secret.variables):
             # A training inherits every variable whose name does not look like a secret.
             if not looks_secret(word):
-                raise ValueError(f"{word} is a secret, so its name must end like {word}_token or {word}_key")
+                raise ValueError(
+                    f"{word} is a secret, so its name must end in _token or _key, for example {word}_token"
+                )
     return login

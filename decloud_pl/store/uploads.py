@@ -1,4 +1,7 @@
-"""A log of an update's uploads. It has one row per store, which is saved before and after each step."""
+"""A log of an update's uploads, with one row per store.
+
+The row is saved before the upload, after the upload, and after the stored copy was read back.
+"""
 
 from __future__ import annotations
 

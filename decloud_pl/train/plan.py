@@ -49,7 +49,8 @@ class RoundFile:
         finish_by: when the update must be on disk, in Unix seconds of this machine's clock; None for no deadline.
         threads: number of processor threads to use.
         convention: the convention in which the update is written.
-        read_as: the convention in which this network's validators read the update.
+        read_as: the convention in which the round's validator reads the update; the network's convention if the
+            validator's is not known.
         gradient_rate: η of the ``gradient`` convention.
         score_split: the data on which the update's accuracies are measured: ``held_out`` for the held-out part, or, in
             experiments only, ``test`` for the validators' test split. The gate's verdict always uses the held-out part.
@@ -72,7 +73,10 @@ class RoundFile:
 
     @cached_property
     def base_model_hash(self) -> str:
-        """SHA-256 of the base model's file, in hexadecimal. A probe needs it for each of its short trainings."""
+        """SHA-256 of the base model's file, in hexadecimal.
+
+        It is cached, because a probe needs it for each of its short trainings.
+        """
         with self.base_model.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -122,7 +126,7 @@ class TrainingPlan:
             ) from error
 
     def fingerprint(self) -> str:
-        """Return a hash of the base model and the settings, which determine the weights.
+        """Return a hash of the base model and of all settings that determine the trained weights.
 
         Plans with the same hash can share a checkpoint. The base model's file must exist.
         """

@@ -22,9 +22,12 @@ class Progress:
         step: number of optimizer steps so far.
         total_steps: number of optimizer steps of the fit; 0 if it is unknown.
         loss: loss of the last step.
-        accuracy: a measured accuracy, 0 to 1, or None. ``baseline`` has the base model's accuracy and ``score`` that of
-            the finished update, both on the half of the held-out part for the verdict. If the plan's ``score_split`` is
-            ``test``, ``score`` uses the test split instead. All other stages use the half for choosing.
+        accuracy: a measured accuracy, 0 to 1, or None. The stage determines which weights are scored on which samples:
+
+            - ``baseline``: the base model, on the half ``judge`` of the held-out part (see `HeldOut`).
+            - ``score``: the finished update, on the half ``judge``, or on the test split if the plan's ``score_split``
+              is ``test``.
+            - All other stages: the half ``select`` of the held-out part.
         note: a sentence for people; may be empty.
     """
 
@@ -58,9 +61,14 @@ class Supervisor:
     finish_at: float | None = None
 
     def until(self, finish_by: float | None, *, now: float) -> Supervisor:
-        """Return a copy of this supervisor with the deadline ``finish_by``. Both arguments are in Unix seconds.
+        """Return a copy of this supervisor with a deadline.
 
-        The remaining time is computed here, because the system clock may be changed during the training.
+        This method converts the deadline to the scale of ``monotonic``. So the deadline stays correct if the system
+        clock is changed during the training.
+
+        Args:
+            finish_by: the deadline in Unix seconds. If None, this supervisor itself is returned.
+            now: the current time in Unix seconds.
         """
         if finish_by is None:
             return self

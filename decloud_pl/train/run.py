@@ -27,7 +27,7 @@ def train_round(
     """Train as planned, write the update to disk, and return it with the gate's verdict.
 
     A stopped or killed training of the same plan in the same folder resumes from its last checkpoint. If several
-    processes train together, all but the first return None.
+    processes train together, only the first returns the update; the other processes return None.
 
     Args:
         plan: the training.
@@ -106,7 +106,8 @@ def _train(
 def _rank_prefix() -> str:
     """Return a file name prefix that is unique among the processes of this training; "" for the first process.
 
-    Each process that torchrun, SLURM or Lightning starts opens the base model and writes its own file.
+    torchrun, SLURM or Lightning may start several processes for one training. Each process opens the base model and
+    writes the weights to a separate file.
     """
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     rank = next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0")

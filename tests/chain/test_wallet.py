@@ -84,7 +84,9 @@ def test_a_hardware_wallet_in_the_solana_configuration_is_named_where_it_is_need
     config.write_text("keypair_path: usb://ledger\n")
     file = write_key(tmp_path / "id.json", keypair)
     assert load_wallet(keypair_path=file, environ={}, cli_config=config).address == keypair.pubkey()
-    with pytest.raises(WalletError, match="The Solana CLI's configuration names usb://ledger: a hardware wallet"):
+    with pytest.raises(
+        WalletError, match="The Solana CLI's configuration sets the signer usb://ledger, which is a hardware wallet"
+    ):
         load_wallet(keypair_path=tmp_path / "none.json", environ={}, cli_config=config)
 
 

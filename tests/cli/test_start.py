@@ -61,7 +61,7 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["fast"], 3, "'fast' is not a setting. Write KEY=VALUE"),
         (["+unknown=1"], 3, "Unknown setting 'unknown'."),
         (["+epoch=1"], 3, "Unknown setting 'epoch'. Did you mean 'epochs'?"),
-        (["private_key=abc"], 3, "private_key is a secret, and other users can read command lines"),
+        (["private_key=abc"], 3, "private_key is a secret, so it is not allowed on a command line"),
         (["wallet.keypair_path=/there/is/none"], 4, "/there/is/none does not exist."),
         ([], 4, "No private key found."),
     ],

@@ -78,7 +78,7 @@ def test_a_hardware_wallet_is_named(override: str, home: Path, tmp_path: Path, m
     cli = tmp_path / ".config" / "solana" / "cli" / "config.yml"
     cli.parent.mkdir(parents=True)
     cli.write_text("keypair_path: usb://ledger\n")
-    with pytest.raises(WalletError, match="names usb://ledger: a hardware wallet"):
+    with pytest.raises(WalletError, match="sets the signer usb://ledger, which is a hardware wallet"):
         opened([override.replace("keypair_path", "wallet.keypair_path")])
 
 

@@ -142,7 +142,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["+network.rpc_ulr=x"], 3, "Did you mean 'network.rpc_url'?"),
     (["trainer.acelerator=cpu"], 3, "Did you mean 'trainer.accelerator'? To add it, write +trainer.acelerator=…."),
     (["optimizer=sgd", "optimizer.momentun=1"], 3, "Did you mean 'optimizer.momentum'?"),
-    (["pinata_jwt=abc"], 3, "is a secret, and other users can read command lines"),
+    (["pinata_jwt=abc"], 3, "is a secret, so it is not allowed on a command line"),
     (["preset=nope"], 3, "Unknown preset 'nope'."),
     (["network=[1]"], 3, "Unknown network '[1]'."),
     (["trainer=5"], 3, "Unknown trainer '5'. Known: cpu, default."),

@@ -334,7 +334,7 @@ def test_a_misspelt_variable_is_pointed_out(environ: dict[str, str], caplog: pyt
     "override", ["pinata_jwt=abc", "+private_key=abc", "storage.pinata_jwt=abc", "++wallet.private_key=a"]
 )
 def test_no_secret_on_the_command_line(override: str, environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="is a secret, and other users can read command lines") as caught:
+    with pytest.raises(ConfigError, match="is a secret, so it is not allowed on a command line") as caught:
         load([override], environ=environ)
     assert "abc" not in str(caught.value)
 

@@ -94,7 +94,7 @@ async def test_an_update_is_submitted_once_and_its_reward_claimed(world: World, 
         assert await account.publish(number, mine) == mine.cid
         with pytest.raises(RoundError, match=rf"Round {number} already has another update of this wallet: {mine.cid}"):
             await account.publish(number, update(tmp_path / "other.pt", b"another update"))
-        with pytest.raises(RoundError, match=rf"Round {number} was not scored within 0\.2 s\. Claim it later"):
+        with pytest.raises(RoundError, match=rf"Round {number} was not scored within 0\.2 s\. Claim the reward later"):
             await account.claim(number, seconds=0.2)
         claiming = asyncio.create_task(account.claim(number, seconds=None))
         await world.diary.looks(number, 1)

@@ -364,15 +364,15 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         await world.begin(round_id)
         await world.diary.looks(round_id, 2)  # the first one may have started earlier
         assert world.executor.trained == 0
-        train = f"auto_train is off: stop this daemon and run `decloud-trainer train {round_id}`."
-        assert notes(world, round_id) == [f"The training has started; its deadline is in 60 min. {train}"]
+        train = f"auto_train is off. To train, stop this daemon and run `decloud-trainer train {round_id}`."
+        assert notes(world, round_id) == [f"The training phase has started; the submit deadline is in 60 min. {train}"]
     async with world.daemon(auto_claim=False):
         await world.diary.reaches(round_id, State.SUBMITTED)
         await world.complete(round_id)
         await world.diary.looks(round_id, 2)
         submission = await world.submission(round_id)
         assert not submission.reward_claimed
-        claim = f"auto_claim is off: stop this daemon and run `decloud-trainer claim {round_id}`."
+        claim = f"auto_claim is off. To claim, stop this daemon and run `decloud-trainer claim {round_id}`."
         assert notes(world, round_id)[-1] == f"Its reward of 0.882 SOL can be claimed. {claim}"
     async with world.daemon(auto_claim=False, only_round=round_id, stop_after=1) as daemon:
         await world.diary.until(lambda: len(daemon.ended) == 1)

@@ -152,7 +152,8 @@ def test_other_classes_than_declared(tmp_path: Path, caplog: pytest.LogCaptureFi
         UserFiles("custom", str(tmp_path / "numbers"), 4)
     assert not caplog.records
     UserFiles("custom", str(tmp_path / "numbers"), 5).load("train")
-    assert "has samples of 3 of the 5 classes of custom; these labels have no samples: 2, 3" in caplog.text
+    assert "The data set custom has 5 classes, but" in caplog.text
+    assert "has samples of only 3. These labels have no samples: 2, 3" in caplog.text
 
 
 @pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", ".hidden"])

@@ -157,7 +157,7 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
     daemon = trainer.start("--no-auto-train", "--no-auto-claim")
-    daemon.wait_for("auto_train is off: stop this daemon and run `decloud-trainer train 0`")
+    daemon.wait_for("auto_train is off. To train, stop this daemon and run `decloud-trainer train 0`")
     refused = trainer.run("train", "0", code=11)
     assert "Another daemon (process" in refused.stderr
     assert "or stop the daemon to train by hand" in refused.stderr
@@ -169,7 +169,7 @@ def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
         command=(sys.executable, "-m", "decloud_pl"),
         DECLOUD_HOME=trainer.environ["DECLOUD_HOME"],
     )
-    one.wait_for("Its reward of 0.882 SOL can be claimed. auto_claim is off: stop this daemon and run")
+    one.wait_for("Its reward of 0.882 SOL can be claimed. auto_claim is off. To claim, stop this daemon and run")
     assert one.process.wait(timeout=60) == 0
     assert [entry["state"] for entry in trainer.json("claim", "--all")["rounds"]] == ["claimed"]
     assert trainer.json("history")["rounds"][0]["state"] == "claimed"

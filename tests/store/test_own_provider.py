@@ -158,7 +158,7 @@ def test_its_secret_is_a_secret(
     assert json.loads((home / "config.json").read_text())["archive_token"] == TOKEN
     (store,) = make_stores(load(settings))
     assert "knows the token" in store.check()
-    with pytest.raises(ConfigError, match="is a secret, and other users can read command lines"):
+    with pytest.raises(ConfigError, match="is a secret, so it is not allowed on a command line"):
         load([*settings, "archive_token=abc"])
     monkeypatch.setenv("DECLOUD_ARCHIVE_TOKEN", "exported")
     assert load(settings).secrets.get("archive_token") == "exported"
@@ -200,8 +200,8 @@ def test_its_package_must_be_allowed(chosen: list[str], home: Path) -> None:
         ("kind: archive", "kind: other", "must describe the storage 'archive'"),
         ("  archive:\n", "  other:\n", "must describe the storage 'archive'"),
         ("about:", "abuot:", "unexpected keyword argument 'abuot'"),
-        ("archive_token: {asks", "archive_login: {asks", "archive_login is a secret, so its name must end like"),
-        ("[ARCHIVE_TOKEN]", "[ARCHIVE_LOGIN]", "ARCHIVE_LOGIN is a secret, so its name must end like"),
+        ("archive_token: {asks", "archive_login: {asks", "archive_login is a secret, so its name must end in"),
+        ("[ARCHIVE_TOKEN]", "[ARCHIVE_LOGIN]", "ARCHIVE_LOGIN is a secret, so its name must end in"),
         ("providers:", "providers: [", "is not valid YAML"),
         ("archive_url: https", "archive-url: https", "'archive-url' is not a valid name"),
         ("${storage.archive_url}", "${storage.archive_ulr}", "archive_ulr"),

@@ -180,8 +180,8 @@ def refusal(tmp_path: Path, callback: DeltaCallback, module: LightningModule) ->
 def test_a_module_without_the_base_models_network_is_refused_before_the_fit(tmp_path: Path, base: BaseModel) -> None:
     wrong = ModelSpec("mlp", {"num_classes": 3, "image_size": 8, "hidden": 5, "layers": 1}).network()
     assert refusal(tmp_path, DeltaCallback(base, Inbox()), Wrapped(network=wrong)) == (
-        "Wrapped has no network with the base model's 4 tensors (same names and shapes). "
-        "Keep base.network() unchanged as an attribute of the module."
+        "No attribute of Wrapped holds the base model's network (4 tensors, same names and shapes). "
+        "Store base.network() in an attribute of the module, and do not add, remove or reshape its tensors."
     )
     two = Wrapped(student=base.network(), teacher=base.network())
     assert refusal(tmp_path, DeltaCallback(base, Inbox()), two) == (

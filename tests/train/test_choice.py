@@ -123,7 +123,10 @@ def test_among_equal_candidates_the_trained_weights_stay() -> None:
     bench = Bench(LINE, moving=LINE, mean=LINE)
     bench.choose(*LINE)
     assert bench.notes == [
-        "Of 10 candidates, the trained weights are chosen: they reach 100.0% on the held-out half for choosing."
+        (
+            "Of 10 candidates, the trained weights are chosen: they reach 100.0% on the half of the held-out part that"
+            " is used for choosing."
+        )
     ]
 
 

@@ -332,7 +332,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "nothing matches the base model": (
         (my("module", "Wraps"),),
         MINE,
-        r"Wraps has no network with the base model's 4 tensors \(same names and shapes\)\. Keep base\.network\(\)",
+        r"No attribute of Wraps holds the base model's network \(4 tensors.*Store base\.network\(\)",
     ),
     "a batch size that is not taken": (
         (my("datamodule", "Validated"), "batch_size=64"),

@@ -1,7 +1,7 @@
 """Check whether the reward of a completed round was shared fairly, or check somebody else's evidence file.
 
-Scores every update of the round on the test split, as a validator does, and compares the shares that the validator
-gave with the fair shares. Each audit writes an evidence file to the home folder. The daemon audits your own rounds
+Scores every update of the round on the test split, as a validator does. Compares the fair shares with the shares
+that the validator gave. Each audit writes an evidence file to the home folder. The daemon audits your own rounds
 automatically (audit=own). `audit check` repeats an audit with data from the chain and the store, and compares its
 result with the evidence file. Needs no wallet and sends no transaction.
 
@@ -132,7 +132,8 @@ async def _audit(
 def _store(settings: Settings, owner: Owner, report: Report, wallet: str) -> None:
     """Write the audit to the journal, unless a running daemon has locked the journal.
 
-    The daemon audits its own rounds and stores the results itself.
+    While a daemon runs, the audit is only in its evidence file. The daemon audits rounds itself (see the setting
+    ``audit``) and stores those audits.
     """
     import contextlib
 

@@ -63,7 +63,11 @@ def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
 
 
 def show(record: Record, configured: str) -> None:
-    """Print the convention that each round shows, and a conclusion about the setting ``network.convention``."""
+    """Print which convention each round's validator used, which rounds were skipped, and a conclusion.
+
+    ``configured`` is the value of the setting ``network.convention``. If the value is ``auto``, the conclusion names
+    the convention of each validator. Otherwise, the conclusion is whether the value is correct for the network.
+    """
     from decloud_pl.cli.ui.output import print_table
 
     rows = [

@@ -87,7 +87,10 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
 def _excluded(
     rounds: Sequence[Round], rewards: RewardsConfig, known: Mapping[str, tuple[int, int]]
 ) -> dict[int, list[Check]]:
-    """Map the ID of each excluded open round to the user's rules for validators and creators that exclude it."""
+    """Map the ID of each excluded open round to the rules that exclude it.
+
+    Only the user's rules about validators and creators are checked.
+    """
     from decloud_pl.rounds.select import party_rules
 
     found = {

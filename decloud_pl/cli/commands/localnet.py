@@ -1,8 +1,8 @@
 """Run a DECLOUD network on this machine.
 
 Runs the on-chain program, an RPC server, a store gateway, a creator and a validator. Only programs on this machine can
-reach it. The home folder contains the state, the store and the agents' wallets. The command prints a line for each step
-of a round: posted, claimed by the validator, joined, submitted, scored and paid.
+reach the network. The home folder contains the state, the store, and the wallets of the creator and the validator. The
+command prints a line for each step of a round: posted, claimed by the validator, joined, submitted, scored and paid.
 
 Examples:
   decloud-trainer localnet

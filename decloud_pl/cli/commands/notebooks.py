@@ -1,6 +1,7 @@
 """Copy the notebooks to your own folder.
 
-The notebooks show a first round, a sweep, and your own data and model. To run them, install decloud_pl[notebooks].
+The notebooks show how to train a first round, run a sweep, and use your own data and model. To run the notebooks,
+install decloud_pl[notebooks].
 
 Examples:
   decloud-trainer notebooks                 into ./notebooks

@@ -1,7 +1,8 @@
 """Set up wallet, data sets, rewards and storage.
 
-Asks a question for each setting; press Enter to keep the current value in brackets. The answers are saved after the
-last question, and Ctrl-C changes nothing. Without a terminal, use `decloud-trainer config --set KEY=VALUE`.
+Asks a question for each setting and shows the current value in brackets; press Enter to keep it. The answers are
+saved after the last question, and Ctrl-C changes nothing. Without a terminal, use
+`decloud-trainer config --set KEY=VALUE`.
 
 Examples:
   decloud-trainer setup

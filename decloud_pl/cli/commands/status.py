@@ -178,7 +178,7 @@ def _details(round_: Round, now: int) -> list[tuple[str, str]]:
 
 
 def _place(round_: Round, submission: Submission | None, record: RoundRecord | None) -> list[tuple[str, str]]:
-    """Return the lines about a wallet's part in a round."""
+    """Return the (name, value) lines that show this wallet's submission, reward and measurements in a round."""
     from decloud_pl.domain import format_sol
 
     if submission is None:

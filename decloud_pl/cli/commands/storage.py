@@ -180,7 +180,7 @@ def pin_status(cid: str, as_json: bool, overrides: list[str]) -> int:
 @as_json
 @overrides
 def gc(as_json: bool, overrides: list[str]) -> int:
-    """Remove files from this machine that no unfinished round needs."""
+    """Remove the updates of finished rounds from the stores on this machine."""
     from decloud_pl.rounds.stores import collect_garbage_of_home
 
     removed = collect_garbage_of_home(_settings(overrides))

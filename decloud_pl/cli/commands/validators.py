@@ -1,7 +1,7 @@
 """Show the track records of validators or creators.
 
-While the daemon runs, it updates these records from the rounds that it reads anyway. Needs neither a wallet nor a
-network.
+While the daemon runs, it updates these records from the rounds that it reads anyway. This command needs neither a
+wallet nor a network.
 
 Examples:
   decloud-trainer validators

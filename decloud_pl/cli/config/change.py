@@ -83,7 +83,7 @@ def keep_preset(name: str, *, json: bool) -> None:
 
 
 def edit() -> None:
-    """Let the user edit config.json, even an invalid one, and save the text once it is valid."""
+    """Open config.json in the user's editor, even if the file is invalid. Save the edited text only if it is valid."""
     home = default_home(os.environ)
     file = ConfigFile(home)
     make_private(home)

@@ -47,8 +47,9 @@ def check_names(
 def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Collection[str] = ()) -> None:
     """Warn on stderr about mappings for data sets that the network does not have.
 
-    Such a mapping is allowed, because a future round can have a new data set. So the warning appears only if the name
-    looks misspelled, or if it is in ``stored``: the data sets whose mappings the command is about to save.
+    Such a mapping is allowed, because a future round can have a new data set. So the warning appears only in two cases:
+    the data set's name looks misspelled, or the command is about to save the mapping. ``stored`` contains the data sets
+    of the mappings that the command is about to save.
     """
     from decloud_pl.chain.dialects import get_dialect
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
-    """Return the settings in force after checking the names of data sets.
+    """Compose the settings from config.json, the environment and the overrides; check them and return them.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
@@ -31,10 +31,11 @@ def open_settings(overrides: Sequence[str]) -> Settings:
 
 
 def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
-    """Compose the settings from their sources, and check them.
+    """Compose the settings from their sources; check their values and the names of data sets in them.
 
-    ``stored`` names the settings that the command is about to save. If they refer to files, the files are checked. If
-    they map unknown data sets, a warning is printed.
+    ``stored`` names the settings that the command is about to save. If they refer to files, this function also checks
+    the files. If ``stored`` contains a mapping for a data set that the network does not have, this function prints a
+    warning.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
@@ -83,8 +84,9 @@ def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
 async def open_chain(network: NetworkConfig, journal: Path | None = None) -> AsyncIterator[ChainClient]:
     """Open the configured endpoint for reading. This needs no wallet and does not lock the journal.
 
-    If ``journal`` is given and network.dialect=auto, the client uses the program's revision that the daemon detected
-    and stored in the journal. The revision determines the treasury's share of a reward.
+    With network.dialect=auto, the client uses the program's revision that the daemon detected and stored in the
+    journal, for example to compute the treasury's share of a reward. If ``journal`` is None or contains no revision,
+    the client uses the latest revision.
     """
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.network import AUTO

@@ -86,7 +86,7 @@ def value_at(settings: object, place: str) -> Any:
 
 
 def covered(composed: Composed) -> list[str]:
-    """Return the settings of the chosen preset that config.json overrides."""
+    """Return the names of the settings that the chosen preset sets and config.json overrides."""
     _, preset = composed.sources.files
     return [
         PLAIN_NAMES.get(entry.name, entry.name)
@@ -175,7 +175,7 @@ def _preset(home: Path, name: str, file: Path, *, own: bool) -> _Preset:
 
 
 def _about(path: Path) -> str:
-    """Return the first comment line of a preset's file that is not a Hydra directive."""
+    """Return the first comment line of a preset's file. Skip Hydra directives such as ``# @package``."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

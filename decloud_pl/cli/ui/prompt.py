@@ -105,6 +105,6 @@ def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> s
 
 
 def named(answer: str, names: Sequence[str]) -> str:
-    """If the answer is the number of a name, counted from 1, return that name. Return any other answer unchanged."""
+    """If the answer is a position in ``names``, counted from 1, return that name. Return any other answer unchanged."""
     index = int(answer) - 1 if answer.isdecimal() else -1
     return names[index] if 0 <= index < len(names) else answer

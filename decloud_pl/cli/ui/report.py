@@ -81,7 +81,7 @@ class TerminalReporter:
             self._change(event)
 
     def stopping(self, words: str) -> None:
-        """Print ``words``, which describe what the daemon still does before it stops."""
+        """Print a sentence about what the daemon still does before it stops."""
         self.say(words)
 
     def say(self, text: str, style: str | None = None) -> None:

@@ -18,7 +18,7 @@ class PatientConsole(Console):
 
 
 def make_console(*, stderr: bool = False, plain: bool = False) -> Console:
-    """Return a console that shows colours and live views only on a terminal, and never with ``plain``."""
+    """Return a console that shows colours and live views on a terminal only, and not if ``plain`` is True."""
     return PatientConsole(
         stderr=stderr,
         highlight=False,

@@ -20,7 +20,7 @@ RETRY_AFTER = 300.0
 class _Job:
     """Downloads a data set in a thread.
 
-    If the process ends before the download, the next download of the data set continues where this one stopped.
+    If the process ends during the download, the next download of the data set continues from the bytes on disk.
     """
 
     def __init__(self, entry: Entry, data: DataFolder, on_end: Callable[[], object]) -> None:
@@ -72,7 +72,9 @@ class BackgroundDownloads:
         self._on_end = call
 
     def ensure(self, entry: Entry) -> None:
-        """Check that the files are present. If they are not, start their download in the background and raise.
+        """Check that a data set's files are present. If they are missing, download them in the background.
+
+        After a failed download, the next download starts five minutes later at the earliest.
 
         Raises:
             DatasetNotReady: the files are not present yet. The message states the progress, or why a download failed.

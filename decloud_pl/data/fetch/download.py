@@ -46,7 +46,7 @@ class _Gone(Exception):
 
 
 class _Interrupted(Exception):
-    """The connection broke or the server is busy. The message is the reason, in a few words."""
+    """The download stopped, but another attempt may succeed. The message is the reason, in a few words."""
 
 
 def download_entry(
@@ -120,8 +120,8 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sl
     """Download one file into ``part`` and return its SHA-256.
 
     Raises:
-        _Gone: the server does not have the file, or has another file.
-        _Interrupted: the server remained unreachable.
+        _Gone: the URL does not provide the file, or provides another file.
+        _Interrupted: every attempt was interrupted.
     """
     waits = iter(_WAITS)
     while True:

@@ -38,19 +38,21 @@ def is_archive(name: str) -> bool:
 
 
 def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> dict[str, str]:
-    """Extract the wanted files, plain or gzipped, into ``folder``. They may be in any folder of the archive.
+    """Extract the wanted files into ``folder``. They may be in any folder of the archive.
+
+    If a wanted file is gzipped in the archive, it is extracted with its suffix ``.gz`` and not decompressed.
 
     Args:
         archive: the file to read.
         name: the published name of the archive. Its suffix determines the format.
         folder: the destination.
-        wanted: names of the files, without ``.gz``.
+        wanted: names of the files without folder and without ``.gz``.
 
     Returns:
-        The SHA-256 of each extracted file, by file name.
+        The SHA-256 of each extracted file, by its file name in ``folder``.
 
     Raises:
-        DatasetError: the archive is damaged, lacks a file, or has more than 8 GB of wanted files.
+        DatasetError: the archive is damaged, lacks a wanted file, or has more than 8 GiB of wanted files.
     """
     missing = set(wanted)
     sums: dict[str, str] = {}

@@ -85,7 +85,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
 
 
 def read(path: Path, choose: Callable[[Sequence[str]], tuple[str, str]]) -> tuple[list[str], list[object]]:
-    """Return the texts and the labels of a file. The labels become numbers if all of them are numbers or truth values.
+    """Return the texts and the labels of a file. The labels become numbers if all are numbers or all are truth values.
 
     Args:
         path: the file. Its suffix determines the separator.
@@ -123,13 +123,14 @@ def _csv(path: Path, columns: _Columns) -> _Pairs:
 
 
 def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: set[str]) -> bool:
-    """Return whether a quoted text probably contains whole rows, because a quote was never closed.
+    """Return whether a quoted text probably contains whole rows of the file, because a quote was never closed.
 
-    The function assumes this if every line of the text except the last is a complete row with a known label.
+    The function reads each line of the text as a row. It returns true if every row has the right number of fields and
+    a known label.
 
     Args:
-        lines: the lines of the text, without the last line.
-        before: the fields before the text in the same row.
+        lines: the lines of the quoted text, without the last line.
+        before: the fields to the left of the quoted text. They come before the fields of the first line.
         columns: the number of fields, and the position of the label.
         known: the labels that were read from the file.
     """
@@ -139,10 +140,10 @@ def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: s
 
 
 def _tsv(path: Path, columns: _Columns) -> _Pairs:
-    """Read tab-separated rows, in which quoted texts can have several lines.
+    """Read tab-separated rows, in which a quoted text can have several lines.
 
-    If that fails, or a text of several lines contains a tab, read each line as a row. A quote that is never closed is
-    then an ordinary character.
+    If a row is invalid, or a text of several lines contains a tab, read the file again with each line as one row. In
+    this second attempt, a quote that is never closed is an ordinary character.
     """
     several: list[_Row] = []
     try:

@@ -25,9 +25,9 @@ class ImageFolder:
 
     Attributes:
         parts: for each part, the folder that contains the class folders.
-        classes: the label of each class name, in the order of the labels. If every name in the training part is a whole
-            number, the label of a name is that number minus the first label. Otherwise it is the name's position in
-            the alphabetical order of these names.
+        classes: the label of each class name, in the order of the labels. If every class name in the training part is a
+            whole number, the label is the number minus the first label. Otherwise, the label is the position of the
+            name in the alphabetical list of the training part's class names, from 0.
     """
 
     parts: dict[str, Path]
@@ -62,11 +62,13 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
     """Return the class folders at a path, or None if there are none.
 
     Args:
-        path: a folder with the class folders or with the folders of the parts. Single folders around them are skipped.
+        path: a folder with the class folders or with the folders of the parts. They can also be further down, if each
+            folder on the way to them contains only one folder with images.
         first_label: the number that stands for the first class, if the folders' names are numbers. None means 0.
 
     Raises:
-        DatasetError: the names do not fit ``first_label``, or they start above 0 and ``first_label`` is None.
+        DatasetError: this user cannot read a folder. With ``first_label``: the folders' names are not numbers, or a
+            number is less than ``first_label``. Without ``first_label``: the lowest number is above 0.
     """
     parts = _parts(path) if path.is_dir() else None
     if parts is None:
@@ -96,7 +98,7 @@ def _parts(path: Path) -> dict[str, Path] | None:
 
 
 def _unwrapped(path: Path) -> Path:
-    """Return the folder that contains the class folders. Archives often have one more folder around it."""
+    """Return the folder with the class folders: ``path``, or a folder in it. Archives often add an outer folder."""
     while len(folders := _class_folders(path)) == 1:
         (lone,) = folders
         if any(file.suffix.lower() in SUFFIXES for file in visible(lone.iterdir(), lone)):
@@ -142,7 +144,7 @@ def _inside(folder: Path) -> Iterator[Path]:
     """Yield the path of every file below a folder, except hidden files and files in hidden folders.
 
     Raises:
-        DatasetError: this user cannot read a folder. Without that folder, images or a whole class would be missing.
+        DatasetError: this user cannot read a folder. To skip it would leave out images or a whole class.
     """
 
     def refuse(error: OSError) -> None:

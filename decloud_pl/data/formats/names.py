@@ -12,7 +12,7 @@ def is_hidden(name: str) -> bool:
 
 
 def visible(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Return the sorted ``paths``, leaving out hidden files and the contents of hidden folders inside ``folder``."""
+    """Sort paths inside ``folder``. Leave out each path that is hidden or lies in a hidden subfolder of ``folder``."""
     return sorted(path for path in paths if not any(map(is_hidden, path.relative_to(folder).parts)))
 
 

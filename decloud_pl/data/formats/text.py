@@ -1,4 +1,4 @@
-"""The catalog's text data sets, read from files of the Hugging Face hub or of its library ``datasets``."""
+"""The catalog's text data sets, read from files of the Hugging Face hub or of the library ``datasets``."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class News:
 class TrainingActor:
     """One training on one machine. If the machine is lost, Ray restarts the actor on another machine.
 
-    ``worker`` holds the arguments of the `ProcessExecutor` on the actor's machine. No method may be a coroutine. Ray
-    would run all coroutines in one event loop, one at a time.
+    ``worker`` holds the arguments of the `ProcessExecutor` on the actor's machine. No method may be a coroutine:
+    otherwise Ray would run all methods in one event loop, where `train` would block `stop`.
     """
 
     def __init__(self, config: RayConfig, worker: Mapping[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """The Ray driver of one training: ``python -m decloud_pl.executors.ray.driver CONFIG WORKER [FOLDER]``.
 
-The daemon handles the driver like a worker: the driver has the same messages, exit codes and files, and on SIGTERM it
-stops at a checkpoint. When the driver ends for any reason, Ray ends the driver's actors on the cluster. Without FOLDER,
-the driver only describes the cluster. CONFIG and WORKER are JSON.
+CONFIG is the `RayConfig` as JSON. WORKER is JSON with the arguments of the `ProcessExecutor` on the actor's machine.
+Without FOLDER, the driver only describes the cluster.
+
+The daemon handles the driver like a worker: the driver sends the same messages, ends with the same exit codes and
+writes the same files. On SIGTERM, it stops at a checkpoint. When the driver ends for any reason, Ray ends the driver's
+actors on the cluster.
 """
 
 from __future__ import annotations
@@ -49,8 +52,9 @@ _SAME_VERSION = "Install the same version on every machine, in the Python enviro
 class Stream:
     """Reads the `News` that one call of `TrainingActor.train` yields.
 
-    With Ray Client, which cannot read streams, this class runs as an actor on the cluster. Ray must not repeat the call
-    after a failure: if the first run had delivered N items, Ray would skip the first N items of the second run.
+    Ray Client cannot read streams. With Ray Client, this class therefore runs as an actor on the cluster.
+
+    Ray must not repeat a failed call: it would skip as many items of the second run as the first run has delivered.
     """
 
     def __init__(self, actor: Any, seconds_left: float | None) -> None:
@@ -151,9 +155,10 @@ class RayDriver:
                 return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
 
     def _check_same(self, actor: Any, there: str) -> None:
-        """Raise `ConnectionError` if Ray has restarted the actor, which then has another folder than ``there``.
+        """Raise `ConnectionError` if Ray has restarted the actor. ``there`` is the actor's folder before a restart.
 
-        A stream can stay silent after its machine was lost.
+        A restarted actor reports another folder. Call this method while the stream is silent, because the stream may
+        never report that the actor's machine was lost.
         """
         if self._result(actor.ready.remote(), "Waiting for the Ray cluster to answer.")[2] != there:
             raise ConnectionError("Ray restarted the actor.")

@@ -1,9 +1,10 @@
 """Run trainings on a Ray cluster. Ray chooses the machine, which runs the same worker program as a local training.
 
 Each training has its own child process, the driver, which connects to the cluster. The driver is separate from the
-daemon because Ray is a heavy library that may end its own process when the cluster is lost. The driver gets a worker's
-environment and the cluster's token, but no other secrets. Keys and logins stay with the daemon, which pins the update
-and signs transactions. Only the driver imports Ray.
+daemon because Ray is a heavy library, and because it may end the process that imported it when the connection to the
+cluster is lost. Only the driver imports Ray. The driver gets the same environment variables as a local worker, and also
+the cluster's token, but no other secrets. Keys and logins stay with the daemon, which pins the update and signs
+transactions.
 """
 
 from __future__ import annotations

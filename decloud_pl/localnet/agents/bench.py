@@ -66,11 +66,14 @@ class Bench:
         return 0.0 if self._scoring == "equal" else measured
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
-        """Return each submission's share of the reward in basis points, 0 if it was refused; see `oracle.shares`.
+        """Return each submission's share of the reward in basis points; see `oracle.shares`.
+
+        The share of a refused submission is 0.
 
         Args:
             base: the base model.
-            submissions: maps a name for each submission to the file, in the order of the round's submissions.
+            submissions: the file of each submission, in the order of the round's submissions. The keys are any names;
+                the result has the same keys.
             dataset: the data set to score on.
 
         Raises:

@@ -98,7 +98,7 @@ def counts(
 ) -> tuple[int, dict[str, int]]:
     """Return how many predictions are correct with the base model alone, and with each valid submission.
 
-    If ``scoring`` is ``equal``, all counts are 0, from which `shares` makes equal shares.
+    If ``scoring`` is ``equal``, nothing is scored and all counts are 0. For such counts, `shares` returns equal shares.
 
     Raises:
         LocalnetError: no submission is valid.
@@ -148,7 +148,7 @@ def _open(path: Path) -> BaseModel:
 
 
 def _correct(oracle: Oracle, base: str, dataset: str) -> int:
-    """Count a base model's correct predictions. Cached, because a round needs the count at its start and its end."""
+    """Count a base model's correct predictions. The count is cached, because a round needs it at its start and end."""
     if (base, dataset) not in _baselines:
         _baselines[base, dataset] = oracle.baseline()
     return _baselines[base, dataset]

@@ -26,8 +26,8 @@ class Creator:
         models: folder of the base models; each base model is created once.
         reward: lamports per round.
         offers: the kinds of rounds to post, in rotation.
-        posted: the IDs of the rounds posted in this run. After an upgrade of the program, the new creator gets the
-            same set.
+        posted: the IDs of the rounds posted since the start of the local network. An upgrade of the program replaces
+            the creator. The new creator gets the same set, so the earlier rounds count towards ``limit``.
     """
 
     actor: Actor

@@ -37,7 +37,7 @@ class Offer:
 def make_offers(
     datasets: Sequence[str], architectures: Sequence[str], data: DataFolder, dialect: Dialect
 ) -> tuple[Offer, ...]:
-    """Make one offer for each data set. Its architecture is the first in ``architectures`` that fits the samples.
+    """Make one offer for each data set, with the first of the ``architectures`` that fits the data set's samples.
 
     Args:
         datasets: names of data sets on chain.
@@ -47,7 +47,8 @@ def make_offers(
 
     Raises:
         UsageError: a name is unknown, or no architecture fits a data set.
-        DatasetError: the validator cannot score a data set because its files are missing.
+        DatasetError: the validator cannot score a data set, because the catalog does not have it or its files are
+            missing.
     """
     for name in architectures:
         if name not in ARCHITECTURES:
@@ -64,7 +65,7 @@ def make_offers(
             raise UsageError(f"The network has no data set {dataset!r}.", fix=hint)
         entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry
         if entry is None:
-            raise DatasetError(f"The data set {dataset} has no files.")
+            raise DatasetError(f"The catalog has no data set {dataset}, so the validator cannot score it.")
         fitting = [name for name in architectures or (_DEFAULTS[entry.kind],) if ARCHITECTURES[name].kind == entry.kind]
         if not fitting:
             raise UsageError(

@@ -91,10 +91,16 @@ class Oracle:
 
     @torch.no_grad()
     def with_submission(self, entries: State, convention: Convention, gradient_rate: float) -> int:
-        """Return the number of correct predictions with a submission. Tensors that the submission lacks stay unchanged.
+        """Return the number of correct predictions of the base model with a submission applied.
 
-        ``gradient`` makes one step of gradient descent on the parameters, as v1.0's validator does. ``delta`` adds
-        every entry, including buffers, as v1.2's validator does.
+        Tensors that the submission lacks stay unchanged.
+
+        Args:
+            entries: the submission's tensors by name.
+            convention: how the submission is applied. ``gradient`` makes one step of gradient descent on the
+                parameters, as v1.0's validator does. ``delta`` adds every entry, including buffers, as v1.2's
+                validator does.
+            gradient_rate: the step size for ``gradient``.
         """
         self._network.load_state_dict(self._base)
         if convention == "gradient":

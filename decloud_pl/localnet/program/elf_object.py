@@ -75,7 +75,7 @@ def read_object(name: str, data: bytes) -> ElfObject:
     try:
         return _read(name, data)
     except (struct.error, ValueError, IndexError) as error:
-        raise LocalnetError(f"{name} is a damaged object file ({error}).", fix="Compile it again.") from error
+        raise LocalnetError(f"{name} cannot be read as an object file: {error}.", fix="Compile it again.") from error
 
 
 def _read(name: str, data: bytes) -> ElfObject:

@@ -40,7 +40,14 @@ class _Section:
 
 
 def write_program(text: bytes, rodata: bytes, syscalls: Sequence[SyscallUse], *, entry_offset: int) -> bytes:
-    """Return the program file. ``text`` and ``rodata`` must be relocated, with lengths that are multiples of eight."""
+    """Return the bytes of the program file.
+
+    Args:
+        text: the code, already relocated. Its length must be a multiple of eight.
+        rodata: the read-only data. Its length must be a multiple of eight.
+        syscalls: the calls for which the loader must insert the syscall.
+        entry_offset: the offset of the entry function in the code, in bytes.
+    """
     names = sorted({use.name for use in syscalls})
     symbols, strings = bytes(24), b"\0"
     for name in names:

@@ -1,14 +1,17 @@
 """Link BPF objects into a program for Solana's loader (sBPF version 0).
 
-This linker exists because lld has no BPF target. Version 0 is used because the deployment of such a program fails if a
-syscall is unresolved, and because ordinary tools can disassemble it. The loader requires (solana-sbpf, ``elf.rs``):
+This linker exists because lld has no BPF target. It writes version 0 for two reasons: the deployment of a version 0
+program fails if a syscall is unresolved, and ordinary tools can disassemble the program.
+
+The loader requires (solana-sbpf, ``elf.rs``):
 
 - The address of every section equals its file offset. The loader maps the file, up to the end of the read-only data, to
   the address 0x1_0000_0000. There is no writable data.
 - A syscall is called by ``call -1`` with an ``R_BPF_64_32`` relocation against an undefined dynamic symbol.
 - A function call has source register 1. Its target is relative to the next instruction.
 
-Loading a program does not always detect a misspelt syscall, so the linker checks the names.
+A program that is loaded without a deployment may contain a misspelt syscall without an error. So the linker checks the
+names of syscalls.
 """
 
 from __future__ import annotations

@@ -104,9 +104,9 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: object) -
 
 
 def _named(instruction: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    """Replace the account indices of an instruction with addresses.
+    """Return an instruction with addresses in place of account indices.
 
-    The ``jsonParsed`` encoding has this form for a program without a parser.
+    The ``jsonParsed`` encoding shows an instruction in this form if its program has no parser.
     """
     return {
         "programId": keys[instruction["programIdIndex"]],

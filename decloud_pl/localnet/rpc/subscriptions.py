@@ -28,8 +28,8 @@ Changed = dict[Pubkey, "Account | None"]
 class Subscription:
     """One subscription.
 
-    ``on_transaction`` returns one value per notification to send for a transaction, and an empty list if the
-    transaction does not match. With ``once``, the subscription ends after its first notification.
+    ``on_transaction`` returns the values to send for a transaction; each value is sent in its own notification. The
+    list is empty if the transaction does not match. With ``once``, the subscription ends after its first notification.
     """
 
     kind: str

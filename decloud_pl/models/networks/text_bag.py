@@ -11,7 +11,7 @@ from decloud_pl.models.tokenizer import PADDING
 class TextBag(nn.Module):
     """Input (N, length) token numbers, output (N, ``num_classes``) logits.
 
-    Source: Joulin et al., https://arxiv.org/abs/1607.01759, with single words only.
+    Source: Joulin et al., https://arxiv.org/abs/1607.01759, but without the n-grams of words.
     """
 
     def __init__(self, num_classes: int = 2, vocabulary: int = 16_384, width: int = 64) -> None:

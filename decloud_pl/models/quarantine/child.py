@@ -196,7 +196,10 @@ def check_submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
 
 
 def _inspect(path: Path, out: Path) -> dict[str, Any]:
-    """Return the file's format and tensors, and its number of classes or why it cannot be used as a base model."""
+    """Return a file's format and its tensors, and whether the file can be used as a base model.
+
+    If it can, the key ``classes`` holds the number of classes. If it cannot, the key ``problem`` holds the reason.
+    """
     state = _load_pt(path) if _is_zip(path) else _load_safetensors(path)
     tensors = [[name, str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in state.items()]
     found: dict[str, Any] = {"format": "state_dict" if _is_zip(path) else "safetensors", "tensors": tensors}
@@ -225,7 +228,7 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise Refused("The file is compressed, but torch.save writes uncompressed files.")
     if sum(member.file_size for member in members) > size or len(members) > package.MAX_TENSORS + _MOST_ARCHIVE_EXTRAS:
-        raise Refused("The file's archive declares more data than the file holds.")
+        raise Refused("The file's archive has too many members, or declares more data than the file holds.")
     if any(member.filename.endswith("/data.pkl") and member.file_size > pickles.MAX_BYTES for member in members):
         raise Refused(_NO_TENSORS)
     try:
@@ -321,7 +324,10 @@ def _try(spec: ModelSpec, weights: State) -> int:
 
 
 def _probe(given: InputSpec) -> torch.Tensor:
-    """Return a batch of two samples: two images of zeros, or a text of padding and a text of the largest token."""
+    """Return a batch of two samples: two images of zeros, or two texts.
+
+    One text repeats token 0, the padding. The other text repeats the last token of the vocabulary.
+    """
     if isinstance(given, TextInput):
         numbers = torch.zeros(2, given.length, dtype=torch.int64)
         numbers[1] = given.vocabulary - 1

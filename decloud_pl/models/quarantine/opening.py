@@ -2,8 +2,8 @@
 
 The child (`child`) starts in isolated mode with a minimal environment, in its own session, with limits on memory,
 processor time, file size and wall-clock time. It reads the file with ``weights_only=True`` and no fallback. It checks
-names, shapes, dtypes and finite values, and writes the accepted tensors as safetensors. This process opens only that
-safetensors file.
+names, shapes and dtypes, and that all values are finite. It writes the accepted tensors to a safetensors file. This
+process opens only that safetensors file.
 
 This does not protect against a vulnerability in torch's own reader through which a file takes over the child. The child
 has no secrets, but it runs as this user and could read this user's files.
@@ -54,7 +54,7 @@ class ProcessLimits:
 
 
 def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict[str, Any]:
-    """Return a child's request with the path, the limits and the folders of plug-ins added.
+    """Add the path, the limits and the folders of plug-ins to a request for the child, and return the complete request.
 
     Raises:
         UntrustedFileRejected: the file is too large to be opened.
@@ -83,7 +83,7 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
     the child failed before it opened the file.
 
     If the child answers that it ran out of memory, this process tries to allocate as much as the child's limit. If that
-    fails, the machine lacks memory; otherwise the file needs too much.
+    fails, the machine lacks memory. Otherwise the file is refused, because it needs too much memory.
 
     Args:
         output: the child's output.

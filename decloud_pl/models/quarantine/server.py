@@ -1,7 +1,7 @@
 """The child of `WarmQuarantine`: imports torch once and opens each file in a separate fork.
 
-It reads one JSON request per line from standard input and writes one JSON line per request, until its input ends.
-This process never opens a file itself. Each fork has its own session and limits, like the child of `Opening`. A fork
+The child reads one JSON request per line from standard input and writes one JSON line per request, until its input
+ends. The child itself never opens a file. Each fork has its own session and limits, like the child of `Opening`. A fork
 ends after its file, so the next file starts without any state of earlier files.
 """
 
@@ -65,9 +65,9 @@ def _in_a_fork(request: Mapping[str, Any], answers: int) -> bytes:
 
 
 def _code_of(fork: int) -> int | None:
-    """Return the exit code of a fork that has closed its pipe, or None if the fork keeps running.
+    """Wait until a fork that has closed its pipe ends, and return its exit code.
 
-    The pipe closes a moment before the process ends.
+    Return None if the fork still runs after two seconds. Usually it ends a moment after it closes the pipe.
     """
     deadline = time.monotonic() + _END_SECONDS
     while True:

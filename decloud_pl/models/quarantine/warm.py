@@ -23,7 +23,10 @@ _END_SECONDS = 2.0
 
 
 class WarmQuarantine:
-    """Opens files in a child process. It starts with the first file and ends with the context or with this process."""
+    """Opens files in a child process.
+
+    The child starts when the first file is opened. It ends when the ``with`` block or this process ends.
+    """
 
     def __init__(self, limits: ProcessLimits | None = None) -> None:
         self._limits = limits or ProcessLimits()

@@ -82,8 +82,9 @@ class Download:
         prefix: the scratch file. It may already hold the beginning of the file.
         limits: the limits on time and size.
         received: the number of bytes received so far.
-        gave_up: whether ``total_seconds`` ran out. Then a second request to this gateway would not help.
-        responding: whether the gateway has begun to answer, so that the scratch file may change.
+        gave_up: whether the download failed because ``total_seconds`` ran out. If so, the caller should not try this
+            gateway a second time.
+        responding: whether the gateway has begun to answer. Until then, the download does not change the scratch file.
         started: the time of the start, as ``limits.monotonic`` returned it.
     """
 
@@ -225,7 +226,8 @@ class Download:
 
     def _astray(self, where: str) -> StoreUnavailable:
         return StoreUnavailable(
-            f"The gateway {self._host} redirects to another host ({where}); such redirects are not followed.",
+            f"The gateway {self._host} redirects to an address outside the gateway ({where}). "
+            "Such redirects are not followed.",
             fix="Add the address that it redirects to, or another gateway, to network.gateways.",
         )
 
@@ -239,8 +241,8 @@ class Download:
             raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="Retry later.")
         if status in _NOT_ALLOWED:
             raise StoreUnavailable(
-                f"The gateway {self._host} denies access to the file (HTTP {status}). It may serve only its owner, "
-                "or only pinned files.",
+                f"The gateway {self._host} denies access to the file (HTTP {status}). The gateway may serve only its "
+                "owner, or only pinned files.",
                 fix="Add another gateway to network.gateways.",
             )
         raise StoreUnavailable(
@@ -267,10 +269,14 @@ def within(target: str, url: str) -> bool:
 
 
 def at_gateway(target: str, url: str) -> tuple[str, str]:
-    """Return the URL to connect to and the ``Host`` header, for a URL `within` a gateway.
+    """Return the URL to connect to and the ``Host`` header.
 
     Subdomains of ``localhost`` mean this machine (RFC 6761, section 6.3), but few resolvers support them. For such a
     subdomain, the URL to connect to therefore has the gateway's own host.
+
+    Args:
+        target: the URL to request. It belongs to the gateway (see `within`).
+        url: the base address of the gateway.
     """
     parts, here = urlsplit(target), urlsplit(url)
     if is_loopback(here.hostname or "") and _below_localhost(parts.hostname or ""):

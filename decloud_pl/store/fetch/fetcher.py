@@ -1,4 +1,4 @@
-"""The interface of readers, and functions that end a download when the task that started it is cancelled."""
+"""The interface for downloads by CID, and functions that end a download when the waiting task is cancelled."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Fetcher(Protocol):
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Call ``work`` in a thread, and pass it an event that is set when this task is cancelled."""
+    """Call ``work`` in a thread, and pass it an event that is set when the calling task is cancelled."""
     cancel = threading.Event()
     try:
         return await asyncio.to_thread(work, cancel)
@@ -43,5 +43,5 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
 
 
 async def fetch_in_task(reader: Fetcher, cid: str, destination: Path, *, max_bytes: int) -> None:
-    """Call the reader's ``fetch`` in a thread. If this task is cancelled, the download ends."""
+    """Call the reader's ``fetch`` in a thread. If the calling task is cancelled, the download ends."""
     await in_thread(lambda cancel: reader.fetch(cid, destination, max_bytes=max_bytes, cancel=cancel))

@@ -217,7 +217,10 @@ class _Race:
         return seconds >= _JUDGED_AFTER and download.received < _SLOW_RATE * seconds
 
     def _keep(self, download: Download, failure: StoreError) -> None:
-        """Keep the longest beginning of the file. If the transfer broke off, queue its gateway again."""
+        """Keep the beginning of the file that a failed download left, if it is the longest so far.
+
+        If the download broke off after some bytes, queue its gateway again. The number of repeats is limited.
+        """
         prefix = download.prefix
         if isinstance(failure, IntegrityError) and prefix.size:
             prefix.cut()
@@ -236,6 +239,7 @@ _HOPE = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected, SizeL
 def most_hopeful(failures: Sequence[StoreError]) -> StoreError:
     """Return the failure that a retry is most likely to resolve.
 
-    So a gateway or store that is broken for good does not prevent a retry with the other gateways or stores.
+    Callers decide by this failure whether to retry. So one gateway or store that fails permanently does not prevent a
+    retry if another one may succeed.
     """
     return min(failures, key=lambda failure: next(i for i, kind in enumerate(_HOPE) if isinstance(failure, kind)))

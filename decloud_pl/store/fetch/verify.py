@@ -13,9 +13,10 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 
 @contextmanager
 def writing(destination: Path) -> Iterator[None]:
-    """Convert an `OSError` in this context into a `StoreError`, which says that ``destination`` cannot be written.
+    """Convert an `OSError` of the ``with`` block into a `StoreError` with the message "… cannot be written".
 
-    If the `OSError` is about a file in another folder, the message names that file instead.
+    The message names ``destination``. But if the `OSError` names a file in another folder, such as the cache, the
+    message names that file instead.
     """
     try:
         yield

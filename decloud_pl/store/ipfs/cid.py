@@ -1,8 +1,8 @@
 """Content identifiers, parsed strictly: a CID from the chain is untrusted text.
 
 This package accepts only CIDs that it can verify: CIDv0 (base58btc, dag-pb) and CIDv1 (base32 lower case, raw or
-dag-pb), both with a 32-byte SHA-256 (https://github.com/multiformats/cid). It rejects text that differs from `str` of
-the parsed CID, so a parsed CID is safe in a path and in a URL.
+dag-pb), both with a 32-byte SHA-256 (https://github.com/multiformats/cid). It accepts a CID only in its
+canonical form, the `str` of the parsed CID. That form has only letters and digits, so it is safe in a path and a URL.
 """
 
 from __future__ import annotations

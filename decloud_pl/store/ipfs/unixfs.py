@@ -1,7 +1,7 @@
 """The streaming importer that turns a file into a UnixFS DAG and computes its CID.
 
 The layout is Kubo's balanced DAG (https://github.com/ipfs/specs/blob/main/UNIXFS.md): leaves of a fixed size,
-nodes of a fixed width. The importer keeps one chunk and one list of links per level in memory.
+nodes of a fixed width. In memory, the importer keeps one chunk of the file, and a list of links for each level.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Link:
 class Importer:
     """Computes the CID of a file: pass its bytes to `update`, then call `finish`.
 
-    ``sink`` is called with the CID and the bytes of each block, and with leaves before the nodes above them.
+    ``sink`` is called with the CID and the bytes of each block. It gets the leaves before the nodes above them.
     """
 
     def __init__(self, profile: Profile, sink: BlockSink | None = None) -> None:

@@ -42,7 +42,7 @@ class Answer:
     document: Any
 
     def text(self, *keys: str) -> str:
-        """Return a string from the JSON document. Each of ``keys`` leads from an object to the next value.
+        """Return a string from the JSON document. ``keys`` is the path to it: one key for each nested object.
 
         Raises:
             StoreUnavailable: there is no such string.

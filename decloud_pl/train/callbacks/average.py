@@ -1,4 +1,4 @@
-"""Average a fit's weights: the mean over its last part (https://arxiv.org/abs/1803.05407), and a moving average."""
+"""Average the weights of a fit: a mean over the last steps (https://arxiv.org/abs/1803.05407), and a moving average."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _UNKNOWN_TOTAL = 50
 
 
 class AverageWeights(Callback):
-    """Average the weights at evenly spaced steps, on rank zero.
+    """Take snapshots of the weights at evenly spaced steps, on rank zero, and average them.
 
-    Put it before the callback that writes checkpoints, because each checkpoint includes the averages. ``count`` is the
-    number of snapshots in the mean, ``seen`` the number of snapshots in the exponential moving average.
+    In the trainer's list of callbacks, put this callback before the one that writes checkpoints, because each
+    checkpoint includes the averages. The attribute ``count`` is the number of snapshots in the mean. The attribute
+    ``seen`` is the number of snapshots in the exponential moving average.
 
     Args:
         network: the trained network. The default is the module itself.

@@ -27,7 +27,7 @@ class BestWeights(Callback):
         report: called with the accuracy (0 to 1) of each validation.
         by_score: call ``score`` after each validation and prefer its accuracy to ``val/accuracy``. Set this if the
             gate's verdict is measured on part of the validation data.
-        keep: how many weights to keep; the best are kept.
+        keep: how many state dicts to keep: those with the best accuracies.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class BestWeights(Callback):
     def weights(self, network: nn.Module) -> State:
         """Return the weights with the best accuracy among the kept weights and the network's current weights.
 
-        The current weights may not have been validated, because a callback may change them at the end of the fit, and
-        a fit may end between two validations. In this case, ``score`` measures them.
+        If the current weights were not validated, ``score`` measures them first. This happens if a callback changed
+        the weights at the end of the fit, or if the fit ended between two validations.
         """
         state = network.state_dict()
         last = _digest(state)

@@ -43,8 +43,9 @@ class DeltaCallback(Callback):
         network_of: returns the trained network, given the LightningModule. By default, the callback searches the module
             and its submodules for the only network whose state dict has the base model's names and shapes.
         score: returns the accuracy (0 to 1) of a state dict on your own data. Without it, no accuracy is measured.
-        accuracy_before: the base model's accuracy (0 to 1) on the same data.
-        encoding: how to encode the entries. The default is the encoding in the publisher's ``update_form``, or float16.
+        accuracy_before: the base model's accuracy (0 to 1) on the data that ``score`` uses.
+        encoding: how to encode the values of the update. The default is the encoding in the publisher's
+            ``update_form``, or float16.
         writer: writes the update. If it is given, ``base`` and ``encoding`` are not used.
         weights_of: returns the weights to publish, given the trained network. The default is its weights at the end of
             the fit.
@@ -102,7 +103,7 @@ class DeltaCallback(Callback):
         self._network(pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Encode and write the update, score the weights that a validator gets from it, and publish the update."""
+        """Encode and write the update, score the weights that a validator computes from the update, and publish it."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
         path = self._path or Path(trainer.default_root_dir) / _UPDATE_FILE
@@ -188,7 +189,7 @@ def loss_of(outputs: torch.Tensor | Mapping[str, Any] | None) -> float | None:
 
 
 def trained_network(module: nn.Module, base: State) -> nn.Module:
-    """Return the only network with the base model's names and shapes among the module and its submodules.
+    """Search a module and its submodules for the one network whose tensors have the base model's names and shapes.
 
     Raises:
         TrainingError: no network matches, or more than one does.
@@ -207,6 +208,6 @@ def trained_network(module: nn.Module, base: State) -> nn.Module:
             fix="Keep only one as an attribute of the module, or select it with DeltaCallback's network_of=.",
         )
     raise TrainingError(
-        f"{kind} has no network with the base model's {len(shapes)} tensors (same names and shapes).",
-        fix="Keep base.network() unchanged as an attribute of the module.",
+        f"No attribute of {kind} holds the base model's network ({len(shapes)} tensors, same names and shapes).",
+        fix="Store base.network() in an attribute of the module, and do not add, remove or reshape its tensors.",
     )

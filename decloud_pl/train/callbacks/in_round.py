@@ -48,7 +48,7 @@ class RoundCallbacks:
 
     @classmethod
     def of(cls, setup: FitSetup, network: nn.Module, judge: Judge, supervisor: Supervisor) -> RoundCallbacks:
-        """Create the callbacks for the fit of a network.
+        """Create the callbacks for training a neural network in a round.
 
         Raises:
             ConfigError: one of the user's callbacks cannot be built.

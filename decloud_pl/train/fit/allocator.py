@@ -14,11 +14,11 @@ _LARGEST_REUSED = 256 << 20
 
 
 def reuse_freed_memory(environ: Mapping[str, str] = os.environ) -> bool:
-    """Let glibc keep freed memory for the next allocation, up to 256 MiB per block.
+    """Let glibc keep freed blocks of up to 256 MiB for later allocations.
 
     By default, glibc returns large blocks to the kernel at once. A training step on a CPU allocates and frees the same
-    tensors again and again, and the kernel maps and clears new pages for each of them. For a small network that takes a
-    fifth of a step, and more with several threads.
+    tensors again and again, and the kernel maps and clears new pages for each of them. For a small network, this
+    work of the kernel takes a fifth of the time of a step, and more with several threads.
 
     Returns:
         Whether the allocator was set. False with another C library, or if the environment sets glibc's allocator.

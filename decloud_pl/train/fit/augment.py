@@ -1,4 +1,4 @@
-"""Random changes of training images that do not change the labels. They run on the device of the batch."""
+"""Random changes to training images. The labels stay valid. The changes run on the device of the batch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Augmentation:
             found = cls(**(node or {}))
         except TypeError as error:
             raise ConfigError(
-                f"datamodule.augment has unknown keys: {sorted(node or {})}.",
+                f"datamodule.augment has an unknown key among {sorted(node or {})}.",
                 fix="Its keys are flip, shift and cutout.",
             ) from error
         for name in ("shift", "cutout"):

@@ -11,12 +11,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class BaselineCallback(Callback):
     """Score the base model once, on rank zero: after the first step, or at the end of a fit without steps.
 
-    In the trainer's list of callbacks, put this callback after those that measure the duration of steps.
+    In the trainer's list of callbacks, put this callback after those that measure the duration of steps. The attribute
+    ``seconds`` is the duration of the scoring; it is 0 before the scoring.
 
     Args:
         score: returns the base model's accuracy (0 to 1) or None. It must leave the trained network unchanged.
-        on_scored: called with the trainer, the accuracy and the duration of the scoring in seconds. This callback's
-            attribute ``seconds`` has the same duration; it is 0 before the scoring.
+        on_scored: called with the trainer, the accuracy and the duration of the scoring in seconds.
         monotonic: returns the time in seconds.
     """
 

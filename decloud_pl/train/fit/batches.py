@@ -226,5 +226,5 @@ class BatchStream:
         return {"epoch": epoch + 1, "batch": 0} if position >= whole else {"epoch": epoch, "batch": position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start the next iteration at this position."""
+        """Start the next iteration at a position that `state_dict` returned."""
         self._next = self._reached = (state["epoch"], state["batch"])

@@ -22,8 +22,8 @@ class DeadlineCallback(Callback):
     Args:
         stop_at: the deadline, in seconds on the scale of ``monotonic``.
         monotonic: returns the time in seconds.
-        on_stop: called when the deadline ends the fit before its last step.
-        planned: whether the training was planned to last until the deadline. If so, ``on_stop`` is never called.
+        on_stop: called when the deadline ends the fit before its last step, unless ``planned`` is true.
+        planned: whether the training was planned to last until the deadline.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class DeadlineCallback(Callback):
         return self._share
 
     def reserve(self, seconds: float) -> None:
-        """Stop the fit this many seconds earlier.
+        """Make the deadline ``seconds`` earlier.
 
-        The duration of the next step is measured from this call, not from the end of the previous step.
+        The time between the end of the previous step and this call does not count as part of the next step.
         """
         self._stop_at -= seconds
         self._last = self._monotonic()

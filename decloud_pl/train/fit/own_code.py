@@ -107,7 +107,7 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
 
 
 def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigError | None:
-    """Return the error for the first callback that watches a metric not in ``logged``; None if no callback does."""
+    """Return the error for the first callback whose metric is not in ``logged``; None if there is no such callback."""
     for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.strict:
             also: tuple[str, ...] = ()

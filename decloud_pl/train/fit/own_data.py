@@ -21,9 +21,11 @@ Rows = tuple[torch.Tensor, torch.Tensor]
 class OwnHeldOut:
     """The validation data in two disjoint halves: even and odd rows, counted over all batches.
 
-    Batches must be (inputs, labels) with int64 labels (N,). They are read at first use; by then, the fit has set up the
-    data module. At most ``most_bytes`` of inputs are kept in memory. Further rows are not scored, and a warning is
-    logged. ``select`` scores the half for choosing, and ``judge`` scores the half for the verdict.
+    ``select`` scores the even rows, for choosing. ``judge`` scores the odd rows, for the verdict.
+
+    Batches must be (inputs, labels) with integer labels (N,). The first scoring reads the batches; by then, the fit has
+    set up the data module. The batches whose inputs fit into ``most_bytes`` are kept in memory, at least the first
+    batch. If more batches follow, the rows in them are not scored, and a warning is logged.
     """
 
     def __init__(self, data: LightningDataModule, *, most_bytes: int) -> None:

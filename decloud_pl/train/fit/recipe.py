@@ -45,7 +45,7 @@ def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float
 
 
 def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dict[str, Any]:
-    """Map the name of each configuration node that a recipe changes to the changed node.
+    """Return the configuration nodes for which a recipe has values, by name, with these values set.
 
     Settings in ``given`` keep the user's values. An image augmentation of the recipe is used only if it is a shift or
     if the data set's declaration lists it.
@@ -65,7 +65,7 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
 
 
 def with_chosen(config: Config, given: Collection[str]) -> Config:
-    """Return the configuration with its recipe applied. If it has several candidate recipes, return it unchanged."""
+    """Apply the recipe in a configuration. Return the configuration unchanged if it has several candidate recipes."""
     if "candidates" in config.recipe:
         return config
     return dataclasses.replace(config, **nodes(config, config.recipe, given))

@@ -1,7 +1,7 @@
 """Learning rate schedules over a whole training.
 
-The rate depends on the share of the steps that are done. After `ShareSchedule.follow`, it depends on the share of the
-time that has passed whenever that share is larger.
+The rate depends on the share of the steps that are done. After a call of `ShareSchedule.follow`, it also depends on the
+share of the time that has passed: the larger of the two shares determines the rate.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ class ShareSchedule(LambdaLR):
     """A schedule that can follow the time as well as the steps. Its rate functions accept fractions of a step."""
 
     def follow(self, share: Callable[[], float], total_steps: int) -> None:
-        """Follow the share of the time that has passed whenever it exceeds the share of the steps that are done.
+        """Make the rate depend on the time as well as on the steps.
 
-        The rate then reaches its last value at the deadline, even if the machine slows down.
+        From now on, the rate depends on the share of the steps that are done or on the share of the time that has
+        passed, whichever is larger. So the rate reaches its last value by the deadline, even if the machine slows down.
 
         Args:
             share: returns the share of the training's time that has passed, 0 to 1.

@@ -66,7 +66,7 @@ class FitSetup:
         """Create the setup and open the data.
 
         Raises:
-            ConfigError: a node cannot be built.
+            ConfigError: a node of the configuration cannot be built.
             DatasetError: the data set cannot be read.
             TrainingError: the base model does not fit the data set.
         """
@@ -92,9 +92,10 @@ class FitSetup:
 
     @property
     def candidates(self) -> tuple[CandidateName, ...]:
-        """The kinds of weights that the training compares with its last weights, to choose those of the update.
+        """The candidates for the update's weights besides the training's last weights; see `CandidateName`.
 
-        In an experiment, ``lower_rate`` is left out, because the score must belong to the configured learning rate.
+        An experiment has no candidate ``lower_rate``, because the experiment's score must belong to the configured
+        learning rate.
         """
         once = self.round.score_split == "test"
         wanted = [name for name in self.config.update.candidates if not (once and name == "lower_rate")]
@@ -184,10 +185,10 @@ class FitSetup:
         checkpoint: Path | None = None,
         logger: bool = True,
     ) -> Fit:
-        """Prepare a fit that starts from the base model, or resumes from the checkpoint of an earlier run of this plan.
+        """Prepare a fit that starts from the base model, or resumes from ``checkpoint``.
 
-        The caller must seed the random number generators before it creates ``module``. A checkpoint that is damaged or
-        belongs to another plan is ignored.
+        The caller must seed the random number generators before it creates ``module``. The checkpoint is used only
+        if it is readable and an earlier run of the same `TrainingPlan` wrote it. Otherwise the fit ignores it.
 
         Raises:
             ConfigError, TrainingError: see `make_trainer`.

@@ -41,7 +41,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit that is ready to run. It resumes from ``checkpoint``, or starts from the base model if that is None."""
+    """A fit that is ready to run. It resumes from ``checkpoint``, or starts from the base model if there is none."""
 
     trainer: Trainer
     module: LightningModule
@@ -134,7 +134,7 @@ def _check_strategy(trainer: Trainer) -> None:
     if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
         raise ConfigError(
             "AsyncCheckpointIO in trainer.plugins is not supported: a stopped training needs its checkpoint on disk.",
-            fix="Use another plugin, or write fewer checkpoints with fit.checkpoint_seconds.",
+            fix="Remove the plugin. If checkpoints take too long, raise fit.checkpoint_seconds to write fewer of them.",
         )
 
 

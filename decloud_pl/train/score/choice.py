@@ -33,9 +33,11 @@ _SCORES: Mapping[CandidateName, int] = {"ema": 1, "average": 1, "soup": SOUP_CHE
 
 
 def seconds_after_the_fit(candidates: Iterable[CandidateName], scoring: float, time_left: float) -> float:
-    """Return the seconds to reserve after the last step, for the choice, the update's file and its verdict.
+    """Return the seconds to reserve for the work after the last training step.
 
-    The choice gets at most a tenth of the time that is left, because more steps gain more than more candidates.
+    In this time, the weights are chosen, the update's file is written, and the gate judges the update. The choice gets
+    at most a tenth of the time that is left, because additional steps raise the accuracy more than additional
+    candidates.
 
     Args:
         candidates: the names of the candidates to score.
@@ -111,7 +113,7 @@ class Choice:
                 words = "the trained weights are chosen: they"
             else:
                 words = f"{self._words} is chosen: it reaches {self.accuracy:.1%}, and the trained weights"
-            reached = f"reach {trained[0][0]:.1%} on the held-out half for choosing"
+            reached = f"reach {trained[0][0]:.1%} on the half of the held-out part that is used for choosing"
             self.supervisor.note("choose", f"Of {self._compared} candidates, {words} {reached}.")
 
     def _averages(self, network: nn.Module) -> Iterable[tuple[str, State]]:
@@ -135,7 +137,10 @@ class Choice:
                 accuracy, soup, count = scored, trial, count + 1
 
     def _scale(self) -> None:
-        """Multiply the best update so far by several factors, and score the base model with each of the results."""
+        """Try several scales for the update of the best weights so far.
+
+        For each scale, score the base model plus the scaled update.
+        """
         whole, words = self.weights, self._words
         for scale in _SCALES:  # among equal scores, the scale nearest to the trained weights
             self._try(f"the update of {words} scaled by {scale:g}", mixed(self.base, whole, scale))

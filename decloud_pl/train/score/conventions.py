@@ -53,10 +53,11 @@ def scores(
         - ``submissions``: by name and convention, the submission's ``correct`` and ``ties``. A name maps to None if the
           quarantine refused the file.
         - ``refused``: by name, why the quarantine refused the file.
-        - ``products``: by convention, a square matrix with a row and a column for each opened submission, in order.
-          Each submission changes a sample by 1 (now right), -1 (now wrong) or 0. The entry of a pair of submissions is
-          the sum over all samples of the product of the two changes.
-        - ``alike``: a square matrix of the same size, with the cosine of each pair of updates.
+        - ``products``: by convention, a square matrix with one row and one column for each opened submission, in the
+          order of ``submissions``. An entry is the dot product of the row's vector and the column's vector. The vector
+          of a submission has one element per sample: 1 if only the submission gets the sample right, -1 if only the
+          base model gets it right, otherwise 0.
+        - ``alike``: a matrix with the same rows and columns. An entry is the cosine of the two updates, -1 to 1.
         - ``torch``: PyTorch's version.
 
     Raises:

@@ -19,8 +19,8 @@ class Rules:
         read_as: the convention in which this network's validators read an update.
         gradient_rate: η of the ``gradient`` convention.
         written_as: the convention in which this trainer writes an update.
-        min_gain: gain (0 to 1) that the lower end of the gain's interval must exceed. If it is None, the expected
-            reward must be at least the fee instead.
+        min_gain: a gain (0 to 1). An update passes only if the lower end of its gain's interval is above this value. If
+            it is None, an update passes only if the expected reward is at least the fee.
         payout: what a submission may earn and what it costs; None if the training belongs to no round.
     """
 
@@ -43,8 +43,8 @@ def expected_reward(payout: Payout, chance: float) -> int:
     """Return the lamports that a submission is expected to earn.
 
     Validators share out the pool in proportion to the gains. If no update gains, all submissions get equal shares. We
-    do not see the other trainers' updates. If this update gains, we assume that each of them gains as much. If it does
-    not gain, we assume that each of them gains with a probability of one half, independently of the others.
+    do not see the other trainers' updates. If our update gains, we assume that every other update gains as much. If our
+    update does not gain, we assume that every other update gains with a probability of one half, independently.
 
     Args:
         payout: what a submission to the round may earn and what it costs.

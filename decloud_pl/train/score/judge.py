@@ -1,4 +1,4 @@
-"""Judge update files on disk, read as the validators on the configured Solana network read them."""
+"""Judge update files on disk by the convention of the validators on the configured Solana network."""
 
 from __future__ import annotations
 
@@ -100,7 +100,10 @@ class Judge:
         return None if hits is None else accuracy_of_hits(hits)
 
     def seems_certain(self, state: State) -> bool:
-        """Return whether the gain of a state on the ``select`` half is certain; True if the gain cannot be measured."""
+        """Return whether the gain of a state on the ``select`` half is certain in the sense of `Rules.is_certain`.
+
+        If the gain cannot be measured, return True, too.
+        """
         before, after = self._base_select_hits, self._select_hits(state)
         if before is None or after is None:
             return True
@@ -124,11 +127,14 @@ class Judge:
         return self._hits(lambda halves: halves.judge, self._base)
 
     def base_accuracy(self) -> float | None:
-        """Return the base model's accuracy (0 to 1) on the half for the verdict; None if it cannot be measured."""
+        """Return the base model's accuracy (0 to 1) on the ``judge`` half; None if it cannot be measured."""
         return None if self.base_hits is None else accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
-        """Judge an update file. If its gain is not certain, also score the file as read in the other convention."""
+        """Judge an update file by its gain in the convention of this network's validators.
+
+        If this gain is not certain, also measure the gain in the other convention for the verdict.
+        """
         try:
             entries: State = torch.load(path, weights_only=True)
             refused = _not_finite(entries)
@@ -157,7 +163,7 @@ class Judge:
         return accuracy_of_hits(torch.cat(same))
 
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
-        """Return the state that validators get from an update file and score."""
+        """Return the state that validators compute from an update file. They score this state."""
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
 
     def _select_hits(self, state: State) -> torch.Tensor | None:

@@ -1,8 +1,8 @@
 """A last fit, which continues from the judged update on all the training data, including the held-out part.
 
-No data is left to judge the last fit, so it must stay close to the judged update. It takes at most as many steps as the
-judged training, at a tenth of its learning rate. The new update must predict the same class as the judged update on
-nearly all samples of the held-out part.
+No data is left to judge the last fit, so its update must stay close to the judged update. The last fit takes at most as
+many steps as the judged training and uses a tenth of that training's learning rate. The new update must predict the
+same class as the judged update on nearly all samples of the held-out part.
 """
 
 from __future__ import annotations
@@ -75,11 +75,12 @@ class LastFit:
         same = f"predicts the same class as the judged update on {agreement:.1%} of the held-out part"
         shown = f"The last fit on all the training data {same}"
         if agreement < _LEAST_AGREEMENT:
-            self._note(f"{shown}, less than the limit of {_LEAST_AGREEMENT:.0%}. {_INSTEAD}")
+            self._note(f"{shown}, but at least {_LEAST_AGREEMENT:.0%} is required. {_INSTEAD}")
             path.unlink()
             return judged
         self._note(
-            f"{shown}. Its update is submitted. The accuracies and the verdict remain those of the judged update."
+            f"{shown}. The update of the last fit is submitted. Its accuracy cannot be measured, because it was trained"
+            " on all the data. The reported accuracies and the verdict are those of the judged update."
         )
         fields = {entry.name: getattr(last, entry.name) for entry in dataclasses.fields(last)}
         own = ("path", "cid", "profile", "size", "encoding")

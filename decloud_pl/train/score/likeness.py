@@ -15,7 +15,7 @@ _SEED = 20_260_107
 
 
 def sketch(base: Mapping[str, torch.Tensor], entries: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return a sample of about 65,536 of an update's values, float32. Of a smaller update, return all values.
+    """Return a sample of about 65,536 of an update's values, float32. If the update has fewer values, return all.
 
     The positions of the sample depend only on the base model, so the samples of two updates can be compared.
 
@@ -45,7 +45,10 @@ def _places(number: int, total: int) -> torch.Tensor:
 
 
 def cosines(sketches: Sequence[torch.Tensor]) -> list[list[float]]:
-    """Return the cosine of each pair, -1 to 1. It is 1 if both updates are zero, and 0 if only one of them is zero."""
+    """Return the cosine, -1 to 1, of each pair of sketches, as a square matrix.
+
+    The cosine is 1 if both sketches are zero, and 0 if only one of them is zero.
+    """
     return [[_cosine(one.double(), other.double()) for other in sketches] for one in sketches]
 
 

@@ -124,8 +124,9 @@ def accuracy_of_hits(hits: torch.Tensor) -> float:
 class HeldOut:
     """The held-out part in two disjoint halves, which are always the same.
 
-    Choices (the best epoch, the encoding, the scale) use the half ``select``. On those samples, the chosen weights look
-    better than they are, so the half ``judge`` measures the result. ``load`` reads the split at first use.
+    The training chooses the best epoch, the encoding and the scale on the half ``select``. The chosen weights look
+    better on that half than on new samples. So the result is measured on the half ``judge``. ``load`` reads the split
+    at first use.
     """
 
     def __init__(self, load: Callable[[], Split], spec: InputSpec) -> None:
@@ -177,14 +178,14 @@ class Gain:
         """Estimate the gain from the hits before and after the update, bool (N,) each.
 
         The interval is Agresti and Min's for the difference of two proportions from matched pairs, with half a sample
-        added to each of the four cells (https://doi.org/10.1002/sim.1781). The interval is widened
-        to cover the gain that a validator measures on other samples, because those samples vary as well. This
-        multiplies the variance by ``1 + N / population``, where N is the number of samples here.
+        added to each of the four cells (https://doi.org/10.1002/sim.1781). That interval covers only the sampling
+        error of the samples here. The validator's samples have their own sampling error. So the variance is multiplied
+        by ``1 + N / population``, where N is the number of samples here.
 
         Args:
             before: hits of the base model.
             after: hits of the base model with the update, on the same samples.
-            population: number of samples that the validator scores. If None, we assume as many as here.
+            population: number of samples that the validator scores; None to assume the same number as here.
 
         Raises:
             ValueError: ``before`` and ``after`` differ in length.

@@ -57,8 +57,8 @@ class Choice:
 
     Attributes:
         fingerprint: the plan's fingerprint.
-        recipe: the recipe's name; empty if the documented values apply.
-        epochs: the largest number of epochs.
+        recipe: the recipe's name; empty if no recipe suits, so the training keeps its configured values.
+        epochs: the value for Lightning's ``max_epochs``; unused if ``recipe`` is empty.
         note: a sentence that sums up the choice.
     """
 
@@ -69,10 +69,10 @@ class Choice:
 
 
 def competing(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
-    """Return the setup of a training that uses the time until its deadline.
+    """Return a setup for a training that lasts until its deadline, but at most ``budget_seconds``.
 
-    A training with several processes, with a custom data module or with a module that makes its own optimizer keeps the
-    documented values.
+    Return the setup unchanged if no recipe suits, or if the training has several processes, a custom data module or a
+    module that makes its own optimizer.
 
     Args:
         setup: the round's setup. The training must have a deadline.
@@ -114,9 +114,11 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
 def choose(
     known: Mapping[str, Recipe], pace: Pace, *, kind: str, samples: int, base: float, fingerprint: str = ""
 ) -> Choice:
-    """Choose the first recipe whose conditions hold, and as many epochs as fit.
+    """Choose the first recipe whose conditions hold, and the number of epochs.
 
-    If no recipe's conditions hold, choose the documented values.
+    The number is a tenth more than the epochs for which the time is enough, but at most the recipe's ``max_epochs``.
+
+    If no recipe's conditions hold, the choice has no recipe, and the training keeps its configured values.
 
     Args:
         known: the recipes by name.

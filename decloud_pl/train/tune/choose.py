@@ -24,15 +24,16 @@ _SCRATCH = "probe"
 def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
     """Return the setup with the values that were chosen for it, now or in an earlier run of the same plan.
 
-    A training that uses all its time (`competes`) gets a recipe and epochs for the time until its deadline. Any other
-    training whose plan asks for a probe gets the values that the probe found.
+    If the training has a deadline and its settings let it use the time until then (`competes`), `budget.competing`
+    chooses a recipe and the number of epochs. This needs a single process; with several, the training keeps the
+    configured values. Any other training gets the values that a probe found, if its plan asks for a probe.
 
-    If Lightning starts further processes on this machine, the first process probes before Lightning starts them, and
-    the further processes read the result. Processes that torchrun or SLURM started, or that run on several machines,
-    keep the configured values.
+    A probe also works for several processes if Lightning starts them on this machine. The first process probes before
+    Lightning starts the others, which read the result. Processes that torchrun or SLURM started, or that run on several
+    machines, keep the configured values.
 
-    ``score`` returns the accuracy (0 to 1) of a state on the half of the held-out part that is used to choose, or None
-    if the accuracy cannot be measured.
+    ``score`` returns the accuracy (0 to 1) of a state dict, or None if the accuracy cannot be measured. ``score`` uses
+    one half of the held-out part, so that the other half remains for the verdict.
 
     Raises:
         TrainingStopped: a stop was requested.
@@ -94,7 +95,10 @@ def _choice(
 
 
 def _can_share(trainer: Trainer) -> bool:
-    """Return whether Lightning starts the other processes later, on this machine, so that they can read the result."""
+    """Return whether all other processes of the training can read the probe's result.
+
+    They can if Lightning starts them on this machine, because it starts them after the probe.
+    """
     strategy = trainer.strategy
     if not isinstance(strategy, ParallelStrategy) or trainer.num_nodes != 1:
         return False

@@ -5,8 +5,9 @@ constant rate, a training of one epoch is the same as the start of a longer trai
 separate training for each number of epochs. It chooses more epochs than the plan on two conditions: the last doubling
 of the number of batches still improved the accuracy, and at the measured speed the epochs end before the deadline.
 
-The result is stored in ``probe.json`` with the plan's fingerprint. A restarted training reuses the result, so the
-training can resume from its checkpoint. An interrupted probe starts from scratch. This module does not import torch.
+The result is stored in ``probe.json`` with the plan's fingerprint. A restarted training reads the result instead of
+probing again. It then has the same values as its checkpoint, so it can resume from the checkpoint. An interrupted probe
+starts from scratch. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class TunedValues:
     note: str = ""
 
     def nodes(self, config: TrainingConfig) -> dict[str, Any]:
-        """Return the configuration nodes that the result changes, by name."""
+        """Return the nodes ``optimizer`` and ``trainer`` with the chosen values; empty if the plan stays unchanged."""
         if (self.learning_rate, self.epochs) == (self.configured_rate, self.configured_epochs):
             return {}
         optimizer = {**config.optimizer, "lr": self.learning_rate}
@@ -180,17 +181,20 @@ def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int
 
 
 def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, still_gains: bool) -> int:
-    """Choose a number of epochs from ``configured``, ``options.epochs`` and ``fitting``.
+    """Choose a number of epochs.
 
-    If ``still_gains``, return the largest number that fits before the deadline. Otherwise return the largest of those
-    up to ``configured``; if all that fit are larger, return the smallest of them. If no number fits, return the
-    smallest number.
+    The options are ``configured``, the numbers in ``options.epochs`` and, if there is a deadline, the smaller one of
+    ``fitting`` and ``options.most_epochs``. Options larger than ``fitting`` would miss the deadline.
+
+    - If ``still_gains``, return the largest option that meets the deadline.
+    - Otherwise, return the largest option that meets the deadline and is at most ``configured``. If every option that
+      meets the deadline is larger than ``configured``, return the smallest of these.
+    - If no option meets the deadline, return the smallest option.
 
     Args:
         configured: the plan's number of epochs.
         options: the settings of the probe.
-        fitting: the number of epochs that fit before the deadline; None means no deadline. The function chooses it only
-            up to ``options.most_epochs``.
+        fitting: how many epochs end before the deadline; None means no deadline.
         still_gains: whether the last doubling of the number of batches improved the accuracy.
     """
     choices: Sequence[int] = (configured, *options.epochs)

@@ -5,11 +5,12 @@
 | ``delta`` | trained − base | base + entry |
 | ``gradient`` | (base − trained) / η | base − η × entry |
 
-Entries have the names of the parameters and buffers. Entries of floating-point buffers are computed like those of
-parameters, in float32. In both conventions, the entry of an integer buffer is trained − base.
+An entry is a tensor with the name of its parameter or buffer. The entry of a floating-point buffer is computed like
+the entry of a parameter, in float32. In both conventions, the entry of an integer buffer is trained − base.
 
-``top_k`` is the share of the update's floating-point entries to keep: those with the largest absolute values. A tensor
-is written as sparse (COO), with only its kept entries, if that takes less space. Otherwise it keeps all its entries.
+``top_k`` is the share of the update's floating-point numbers to select: those with the largest absolute values. If a
+sparse (COO) tensor with only the selected numbers takes less space than the dense entry, the entry is written as this
+sparse tensor. Otherwise the entry is written dense, with all its numbers.
 """
 
 from __future__ import annotations
@@ -76,10 +77,10 @@ def encode(
 
 
 def _least_to_keep(entries: State, share: float) -> float:
-    """Return the threshold of ``top_k``: an entry is kept if its absolute value is at least this value.
+    """Return the threshold of ``top_k``: a number is selected if its absolute value is at least this threshold.
 
-    About ``share`` (0 to 1) of all floating-point entries reach the threshold. If ``share`` is 0, the threshold is 0,
-    which keeps all entries.
+    The threshold selects about the fraction ``share`` (0 to 1) of the update's floating-point numbers. If ``share`` is
+    0, the threshold is 0, which selects all numbers.
     """
     if not share:
         return 0.0
@@ -118,8 +119,8 @@ def apply(
         entries: the update's entries, dense or sparse. Tensors without an entry keep the base model's value.
         convention: how to apply the entries.
         gradient_rate: η, for the ``gradient`` convention.
-        parameters: names of the tensors to change; None changes all. The public validator of v1.0 reads ``gradient``
-            and changes parameters only.
+        parameters: names of the tensors to change; None changes all tensors. The public validator of v1.0 uses the
+            ``gradient`` convention and changes only the model's parameters, not its buffers.
     """
     result: dict[str, torch.Tensor] = {}
     for name, start in base.items():

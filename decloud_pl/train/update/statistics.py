@@ -1,11 +1,12 @@
-"""Adapt batch norms to validators that change parameters only.
+"""Adapt batch norms to validators that apply an update to the parameters but not to the running statistics.
 
 Such a validator scores the trained parameters with the base model's running statistics. In evaluation mode, a
 batch norm computes
 
     y = weight × (x − mean) ÷ √(var + ε) + bias
 
-so statistics (m₁, v₁) and parameters (w, b) compute the same as statistics (m₀, v₀) and parameters
+so the trained statistics (m₁, v₁) with the trained parameters (w, b) compute the same as the base model's statistics
+(m₀, v₀) with the parameters
 
     w' = w × √((v₀ + ε) ÷ (v₁ + ε))        b' = b + w × (m₀ − m₁) ÷ √(v₁ + ε)
 

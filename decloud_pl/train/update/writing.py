@@ -16,10 +16,10 @@ State = Mapping[str, torch.Tensor]
 
 
 class Encoded(NamedTuple):
-    """The entries of an update, the state that a validator scores for them, and their encoding.
+    """The entries of an update in the encoding ``encoding``.
 
-    ``gain_kept`` is the share of the gain that remains after encoding; None if the base model was not scored or there
-    was no gain.
+    ``applied`` is the state dict that a validator computes from the entries and scores. ``gain_kept`` is the share of
+    the gain that remains after encoding; None if the base model was not scored or there was no gain.
     """
 
     entries: dict[str, torch.Tensor]
@@ -61,8 +61,8 @@ class UpdateWriter:
         """Write an update file atomically.
 
         Returns:
-            The update, in which the accuracies are None, and the weights that a validator computes from the file if the
-            validator uses ``convention``.
+            The update, without accuracies; and the state dict that a validator with ``convention`` computes from the
+            file.
 
         Raises:
             TrainingError: see `delta.encode`.

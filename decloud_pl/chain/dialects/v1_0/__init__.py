@@ -205,12 +205,15 @@ class V1_0:
         return self._instruction("check_round", borsh.u64(round_id), metas)
 
     def abort_round(self, round_id: int, *, creator: Pubkey, validator: Pubkey) -> Instruction:  # noqa: ARG002 (later)
-        raise ConfigError("This revision of the program cannot abort a round.", fix="Set network.dialect=v1.2.")
+        raise ConfigError(
+            "This revision of the program cannot abort a round.",
+            fix="If the program on chain has revision v1.2, set network.dialect=v1.2.",
+        )
 
     def _fee_metas(self) -> tuple[AccountMeta, ...]:
-        """Return the accounts that receive a fee from each payment: none in v1.0.
+        """Return the accounts for the fees on each payment: none in v1.0; later revisions override this method.
 
-        In an instruction, they come directly before the signer.
+        In the account list of an instruction, these accounts come directly before the signer.
         """
         return ()
 

@@ -27,7 +27,7 @@ _STATUSES = tuple(RoundStatus)
 
 
 def read_dataset(reader: borsh.BorshReader) -> str:
-    """Read the index of a data set and return the data set's name in lower case."""
+    """Read a data set's number from the account and return the data set's name in lower case."""
     index = reader.u8()
     if index >= len(DATASET_NAMES):
         raise borsh.undecodable(f"Data set number {index} is unknown; this revision has {len(DATASET_NAMES)}.")

@@ -14,11 +14,8 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import base58
 from solders.account import Account
 from solders.compute_budget import set_compute_unit_limit
 from solders.hash import Hash
@@ -35,6 +32,7 @@ from solders.transaction_status import TransactionErrorType
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.clock import Clock
 from decloud_pl.localnet.errors_json import ALREADY_PROCESSED, BLOCKHASH_NOT_FOUND, error_json, was_executed
+from decloud_pl.localnet.execution import Execution, inner_instructions, outcome, return_data, writable_keys
 from decloud_pl.localnet.ledger import Executed, Ledger
 
 logger = logging.getLogger(__name__)
@@ -45,22 +43,6 @@ FINALITY_SLOTS = 32
 _FAUCET_LAMPORTS = 900_000_000_000_000
 _FIRST_SLOT = 1000
 _NOW = "now"
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """The result of a transaction.
-
-    ``executed`` is None if the transaction was rejected before execution, or only simulated. ``error`` is None if the
-    transaction succeeded.
-    """
-
-    error: TransactionErrorType | None
-    logs: list[str]
-    units: int
-    return_data: dict[str, Any] | None = None
-    executed: Executed | None = None
-    post_accounts: dict[Pubkey, Account] = field(default_factory=dict)
 
 
 Listener = Callable[[Executed, "dict[Pubkey, Account | None]"], None]
@@ -223,9 +205,9 @@ class Vm:
         self.advance()
         result = self._svm.simulate_transaction(transaction)
         if isinstance(result, FailedTransactionMetadata):
-            return _outcome(result.meta(), result.err())
+            return outcome(result.meta(), result.err())
         after = dict(result.post_accounts())
-        return _outcome(result.meta(), None, post_accounts=after)
+        return outcome(result.meta(), None, post_accounts=after)
 
     def execute(self, transaction: VersionedTransaction) -> Execution:
         """Execute a transaction with verified signatures. Save it if it paid its fee, even if it failed.
@@ -244,7 +226,7 @@ class Vm:
         meta = result.meta() if isinstance(result, FailedTransactionMetadata) else result
         error = result.err() if isinstance(result, FailedTransactionMetadata) else None
         if failed and error is not None and not was_executed(error):
-            return _outcome(meta, error)
+            return outcome(meta, error)
         try:
             executed = self._keep(transaction, before, meta, error)
         except LocalnetError:
@@ -252,7 +234,7 @@ class Vm:
             for key in writable_keys(transaction):
                 self._svm.set_account(key, before[key] or Account(0, b"", Pubkey.default()))
             raise
-        return _outcome(meta, error, executed=executed)
+        return outcome(meta, error, executed=executed)
 
     def airdrop(self, address: Pubkey, lamports: int) -> Signature:
         """Send lamports from the faucet in an ordinary transaction.
@@ -286,9 +268,9 @@ class Vm:
             "preBalances": [0 if account is None else account.lamports for account in before.values()],
             "postBalances": [self.balance(key) for key in keys],
             "logMessages": list(meta.logs()),
-            "innerInstructions": _inner_instructions(meta),
+            "innerInstructions": inner_instructions(meta),
             "computeUnitsConsumed": meta.compute_units_consumed(),
-            "returnData": _return_data(meta),
+            "returnData": return_data(meta),
         }
         executed = Executed(
             self._sequence + 1,
@@ -338,59 +320,3 @@ class Vm:
             account = Account(lamports, b"", Pubkey.default())
             self._svm.set_account(address, account)
             self._ledger.keep(address, account)
-
-
-def writable_keys(transaction: VersionedTransaction) -> list[Pubkey]:
-    """Return the addresses that a transaction may change."""
-    header, keys = transaction.message.header, transaction.message.account_keys
-    signed = header.num_required_signatures
-    return [
-        *keys[: signed - header.num_readonly_signed_accounts],
-        *keys[signed : len(keys) - header.num_readonly_unsigned_accounts],
-    ]
-
-
-def _outcome(
-    meta: TransactionMetadata,
-    error: TransactionErrorType | None,
-    *,
-    executed: Executed | None = None,
-    post_accounts: dict[Pubkey, Account] | None = None,
-) -> Execution:
-    return Execution(
-        error,
-        list(meta.logs()),
-        meta.compute_units_consumed(),
-        _return_data(meta),
-        executed,
-        post_accounts or {},
-    )
-
-
-def _return_data(meta: TransactionMetadata) -> dict[str, Any] | None:
-    import base64
-
-    returned = meta.return_data()
-    data = bytes(returned.data)
-    if not data:
-        return None
-    return {"programId": str(returned.program_id), "data": [base64.b64encode(data).decode(), "base64"]}
-
-
-def _inner_instructions(meta: TransactionMetadata) -> list[dict[str, Any]]:
-    return [
-        {
-            "index": index,
-            "instructions": [
-                {
-                    "programIdIndex": inner.instruction().program_id_index,
-                    "accounts": list(inner.instruction().accounts),
-                    "data": base58.b58encode(bytes(inner.instruction().data)).decode(),
-                    "stackHeight": inner.stack_height(),
-                }
-                for inner in group
-            ],
-        }
-        for index, group in enumerate(meta.inner_instructions())
-        if group
-    ]

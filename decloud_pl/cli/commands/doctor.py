@@ -18,7 +18,7 @@ from decloud_pl.cli.arguments import as_json, command, overrides
 from decloud_pl.cli.exit_codes import EXIT_UNWELL
 
 if TYPE_CHECKING:
-    from decloud_pl.diagnose.doctor import Finding
+    from decloud_pl.diagnose.findings import Finding
 
 
 @command(__doc__)

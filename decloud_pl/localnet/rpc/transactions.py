@@ -10,6 +10,7 @@ from solders.message import Message, MessageV0
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.localnet.errors_json import error_json
+from decloud_pl.localnet.execution import Execution
 from decloud_pl.localnet.fees import fee_of
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.rpc import params as p
@@ -23,7 +24,7 @@ from decloud_pl.localnet.rpc.jsonrpc import (
     RpcError,
     invalid,
 )
-from decloud_pl.localnet.vm import FINALITY_SLOTS, Execution, Vm
+from decloud_pl.localnet.vm import FINALITY_SLOTS, Vm
 
 _MAX_STATUSES = 256
 _MAX_SIGNATURES = 1000

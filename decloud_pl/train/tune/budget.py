@@ -139,7 +139,7 @@ def choose(
                 f"Recipe {name}, from a base model at {100 * base:.1f} %."
             )
             return Choice(fingerprint, name, epochs, note)
-    note = f"{fit:.1f} epochs fit in {pace.left:.0f} s. No recipe suits that, so the documented values apply."
+    note = f"{fit:.1f} epochs fit in {pace.left:.0f} s. No recipe suits that, so the configured values apply."
     return Choice(fingerprint, "", 1, note)
 
 

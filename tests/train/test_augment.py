@@ -50,7 +50,7 @@ def test_cutout_covers_one_square() -> None:
     assert covered.min() >= 4  # a square's centre is inside the image
 
 
-@pytest.mark.parametrize("node", [{"turn": True}, {"shift": -1}, {"cutout": 0.5}])
+@pytest.mark.parametrize("node", [{"turn": True}, {"flip": "no"}, {"shift": -1}, {"shift": True}, {"cutout": 0.5}])
 def test_a_wrong_value_is_refused(node: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"datamodule\.augment"):
         Augmentation.of(node)

@@ -43,9 +43,11 @@ class Augmentation:
                 f"datamodule.augment has an unknown key among {sorted(node or {})}.",
                 fix="Its keys are flip, shift and cutout.",
             ) from error
+        if not isinstance(found.flip, bool):
+            raise ConfigError(f"datamodule.augment.flip must be true or false (got {found.flip!r}).")
         for name in ("shift", "cutout"):
             value = getattr(found, name)
-            if not isinstance(value, int) or value < 0:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ConfigError(f"datamodule.augment.{name} must be a whole number of at least 0 (got {value!r}).")
         return found
 

@@ -138,9 +138,9 @@ class Sender:
             self._rpc.need(receipt.slot)
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
-        """Return a receipt if the effect exists, or if a transaction signed earlier lands. Otherwise return None.
+        """Return a receipt if the transaction with this key already had its effect, or one signed earlier lands.
 
-        An earlier transaction may have been signed before a crash.
+        Otherwise return None. The earlier transaction may have been signed before a crash.
         """
         if await self._retrying(landed):
             return await self._receipt(key)

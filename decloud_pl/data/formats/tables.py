@@ -129,7 +129,11 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
-    """Return whole numbers if each label is a number or a text such as ``3``. Return words if all labels are text."""
+    """Return whole numbers if each label is a number or a text such as ``3``; otherwise words, if all labels are text.
+
+    Raises:
+        DatasetError: a label is missing or invalid, or the file mixes numbers and words.
+    """
     values = [as_class(value) if isinstance(value, str) else value for value in values]
     if any(value is None or value == "" or value != value for value in values):  # NaN differs from itself
         raise DatasetError(f"{path} has a row without a label.", fix=_CORRECT)

@@ -101,7 +101,7 @@ class Importer:
 
 
 def cid_of_file(path: Path, profile: str = DEFAULT_PROFILE, sink: BlockSink | None = None) -> Cid:
-    """Return the CID of a file on disk under one of `PROFILES`."""
+    """Return the CID that a file on disk gets with a profile, one of the keys of `PROFILES`."""
     importer = Importer(PROFILES[profile], sink)
     with path.open("rb") as file:
         for part in _parts(file):

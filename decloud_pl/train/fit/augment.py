@@ -39,9 +39,10 @@ class Augmentation:
         try:
             found = cls(**(node or {}))
         except TypeError as error:
+            keys = ", ".join(sorted(map(str, node or {})))
             raise ConfigError(
-                f"datamodule.augment has an unknown key among {sorted(node or {})}.",
-                fix="Its keys are flip, shift and cutout.",
+                f"datamodule.augment has the keys {keys}, but only flip, shift and cutout are allowed.",
+                fix="Remove the others.",
             ) from error
         if not isinstance(found.flip, bool):
             raise ConfigError(f"datamodule.augment.flip must be true or false (got {found.flip!r}).")

@@ -51,7 +51,7 @@ def key_file(signer: str, where: str) -> Path:
         return Path(re.sub("^//(?=/)", "", rest)).expanduser()
     what = _NOT_FILES.get(_SHORT.get(signer, scheme if rest or signer.endswith(":") else ""))
     if what is None and _ADDRESS.fullmatch(signer) and not Path(signer).exists():
-        what = "an address, which cannot sign without its private key"
+        what = "only an address, without its private key"
     if what is None:
         return Path(signer).expanduser()
     fix = "Create a wallet with `decloud-trainer wallet new` and send SOL to it, or choose a key file."

@@ -89,7 +89,7 @@ async def test_another_account_than_was_asked_for_is_refused(
     vm.set_account(dialect.submission_address(1, wallet.address), place)
     with pytest.raises(DecodeError, match="round 2 instead of round 1"):
         await chain.round(1)
-    with pytest.raises(DecodeError, match="another submission"):
+    with pytest.raises(DecodeError, match="the wrong submission"):
         await chain.submission(1, wallet.address)
     with pytest.raises(DecodeError):
         await chain.view(1, wallet.address)

@@ -51,11 +51,11 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         ("ASK", "solana-keygen recover"),
         ("stdin:", "standard input"),
         ("-", "standard input"),
-        ("HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "an address"),
+        ("HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "only an address"),
     ],
 )
 def test_a_signer_that_is_no_file_is_named(signer: str, words: str) -> None:
-    with pytest.raises(WalletError, match=f"keypair_path names .*{words}") as caught:
+    with pytest.raises(WalletError, match=f"keypair_path sets the signer .*{words}") as caught:
         key_file(signer, "keypair_path")
     assert "decloud-trainer wallet new" in caught.value.fix
 

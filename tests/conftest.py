@@ -23,9 +23,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # A proxy of the machine must not see loopback traffic.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,::1,localhost"
 
-# A shell that runs the tests in its background makes them and their children ignore Ctrl-C, but some tests send it.
-if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that runs the tests in its background makes them and their children ignore these signals, which tests send.
+if threading.current_thread() is threading.main_thread():
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 hypothesis.settings.register_profile("decloud", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("decloud")

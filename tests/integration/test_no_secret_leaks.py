@@ -129,6 +129,7 @@ def test_a_round_leaves_no_secret(
             "storage.fallback=[embedded]",
             f"storage.path={network.home / 'store'}",
             "poll_interval=1",
+            "budget=documented",
         ]
         own = {"HOME": str(tmp_path), "DECLOUD_HOME": str(home), "TMPDIR": str(temporary)}
         daemon = start(["start", *settings], **own, **secrets)

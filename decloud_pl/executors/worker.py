@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
             keep(update)
     except DecloudError as error:
         return _refuse(messages, error)
-    except Exception as error:
+    except Exception as error:  # any library may report a shortage; other errors are raised again
         missing = shortage(error, places=(folder,))
         if missing is None:
             raise

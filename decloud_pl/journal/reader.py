@@ -63,7 +63,7 @@ class JournalReader:
             present = {row[1] for row in self.ask("PRAGMA table_info(rounds)")}
             self._fields = tuple(name for name in FIELDS if name in present)
             self._owner = owner or next(iter(self.owners()), None)
-        except BaseException:
+        except BaseException:  # also Ctrl-C; without an object, nobody else could close the file
             self._db.close()
             raise
 

@@ -292,7 +292,7 @@ def _as_journal_error(what: str, fix: str) -> Iterator[None]:
 def _closed_on_failure(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
         yield db
-    except BaseException:
+    except BaseException:  # also Ctrl-C
         db.close()
         raise
 

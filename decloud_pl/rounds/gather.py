@@ -30,7 +30,7 @@ _WHAT = "The search of completed rounds for validators' conventions"
 class Evidences(Background):
     """Scores completed rounds in the background to find their validators' conventions.
 
-    A round is scored once. A round that cannot be scored today is tried again on another day.
+    This class scores each round once. If it cannot score a round today, it retries on another day.
 
     Args:
         chain: the network.

@@ -1,4 +1,4 @@
-"""The two sides of a round: our whole training as a worker runs it, and the usual loop."""
+"""The two sides of a round: our whole training as a worker runs it, and the usual loop. And the round of both."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import earn_round
 import numpy as np
 import our_fit
 import psutil
@@ -44,7 +45,8 @@ class Course:
     """One run.
 
     Attributes:
-        side: ``ours``, ``rival``, or ``epoch`` for the rival's first epoch.
+        side: ``ours``, ``rival``, ``epoch`` for the rival's first epoch, or ``round`` for a round of a local network in
+            which the two sides' finished updates compete.
         base: the base model's name in percent.
         seconds: of the round.
         seed: of both sides.
@@ -138,7 +140,8 @@ class Sides:
         torch.set_num_threads(self.threads)
         Data.loaded()  # before the clock starts
         load, began, wall = os.getloadavg()[0], cpu_seconds(), time.monotonic()
-        found = self._ours(course) if course.side == "ours" else self._rival(course)
+        run = {"ours": self._ours, "rival": self._rival, "epoch": self._rival, "round": self._round}[course.side]
+        found = run(course)
         measured = {
             "cpu_seconds": round(cpu_seconds() - began, 1),
             "wall_seconds": round(time.monotonic() - wall, 1),
@@ -170,6 +173,7 @@ class Sides:
         seconds = clock()
         if update is None:
             raise RuntimeError("The training has no update.")
+        shutil.copyfile(update.path, self._update(course))
         entries = torch.load(update.path, weights_only=True)
         hits = Oracle(_SPEC, base, Data.loaded().test).with_submission(entries, "delta", 0.1)
         return {
@@ -199,12 +203,27 @@ class Sides:
                 curve.append([reached, clock.uncounted(lambda: _accuracy(network.state_dict()))])
         seconds = curve[-1][0] if most is not None else round(clock(), 1)
         accuracy = _accuracy(network.state_dict())
+        base = self._base(course.base)
+        delta = {name: tensor.detach() - base[name] for name, tensor in network.state_dict().items()}
+        torch.save(delta, self._update(course))
         epochs = round(steps * BATCH / len(data.labels), 2)
         return {"accuracy": accuracy, "seconds": seconds, "epochs": epochs, "curve": curve, "note": ""}
 
+    def _round(self, course: Course) -> dict[str, Any]:
+        self._base(course.base)
+        updates = {side: self._update(dataclasses.replace(course, side=side)) for side in ("ours", "rival")}
+        return {"shares": earn_round.shares(self._base_file(course.base), updates, dataset="fashionmnist")}
+
+    def _update(self, course: Course) -> Path:
+        """Return the path of a course's update, which adds to the base model."""
+        return self.folder / f"{course.key().replace(' ', '-').replace('/', '-')}.pt"
+
+    def _base_file(self, name: int) -> Path:
+        return self.folder / f"base-{name}.pt"
+
     def _base(self, name: int) -> dict[str, torch.Tensor]:
         """Return a base model's weights, and make it if it does not exist yet."""
-        path = self.folder / f"base-{name}.pt"
+        path = self._base_file(name)
         if not path.is_file():
             torch.manual_seed(1000)
             network = build_network(_SPEC.architecture, _SPEC.hyper_parameters)

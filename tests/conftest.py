@@ -127,8 +127,11 @@ MARKED = {
         "test_addresses.py",
         "test_children.py",
         "test_session.py",
+        "train/test_augment.py",
         "train/test_budget.py",
+        "train/test_callback.py",
         "train/test_callbacks.py",
+        "train/test_choice.py",
         "train/test_earn_bench.py",
         "train/test_gain.py",
         "train/test_judge.py",
@@ -136,6 +139,7 @@ MARKED = {
         "train/test_loggers.py",
         "train/test_module.py",
         "train/test_own_code.py",
+        "train/test_own_data.py",
         "train/test_probe.py",
         "train/test_run.py",
         "train/test_schedules.py",
@@ -226,6 +230,12 @@ def pytest_runtestloop() -> None:
 def _marks_of(module: Path) -> list[str]:
     place = module.relative_to(HERE)
     return [mark for mark, names in MARKED.items() if any(place.is_relative_to(name) for name in names)]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --fast, do not even import the marked modules. Their imports take seconds in each test process."""
+    is_ours = collection_path.is_relative_to(HERE)
+    return True if config.getoption("fast") and is_ours and _marks_of(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -59,13 +60,21 @@ def scores(
     )
 
 
-def verdict(*given: Sequence[int | None], baseline: int = BASE, is_mapped: bool = False, **rest: object) -> Judgement:
-    paid, gains = given
-    round_ = replace(ROUND, baseline_score=baseline)
-    return judge(scores(paid, gains, **rest), round_, "delta", is_mapped=is_mapped)  # type: ignore[arg-type]
+def verdict(
+    *given: Sequence[int | None], baseline: int = BASE, is_mapped: bool = False, **rest: object
+) -> Callable[[], Judgement]:
+    """Return a function that judges the round when it is first called: each process collects the tables below."""
+
+    @functools.cache
+    def judgement() -> Judgement:
+        paid, gains = given
+        round_ = replace(ROUND, baseline_score=baseline)
+        return judge(scores(paid, gains, **rest), round_, "delta", is_mapped=is_mapped)  # type: ignore[arg-type]
+
+    return judgement
 
 
-FAIR: dict[str, Judgement] = {
+FAIR: dict[str, Callable[[], Judgement]] = {
     "in proportion": verdict([7500, 2500], [3000, 1000]),
     "with the remainder": verdict([3334, 3333, 3333], [900, 900, 900]),
     "nothing for a loss": verdict([10_000, 0], [3000, -1000]),
@@ -79,7 +88,7 @@ FAIR: dict[str, Judgement] = {
     "read in the other convention": verdict([2500, 7500], [3000, 1000], as_gradient=[1000, 3000]),
     "a baseline of zero": verdict([7500, 2500], [3000, 1000], baseline=0),
 }
-UNFAIR: dict[str, Judgement] = {
+UNFAIR: dict[str, Callable[[], Judgement]] = {
     "a friend's share": verdict([2000, 8000], [3000, 1000]),
     "turned around": verdict([2500, 7500], [3000, 1000]),
     "nothing for the best": verdict([0, 10_000], [3000, 1000]),
@@ -91,14 +100,14 @@ UNFAIR: dict[str, Judgement] = {
     "more than for a gain of nobody": verdict([9000, 1000], [-2000, -1000]),
     "other data, of a set that the chain names": verdict([2500, 7500], [3000, 1000], baseline=1000),
 }
-EQUAL: dict[str, Judgement] = {
+EQUAL: dict[str, Callable[[], Judgement]] = {
     "two": verdict([5000, 5000], [3000, 1000]),
     "three": verdict([3334, 3333, 3333], [3000, 1000, -500]),
     "with a file that cannot be opened": verdict([3334, 3333, 3333], [3000, 1000, None]),
     "without a file that cannot be opened": verdict([5000, 5000, 0], [3000, 1000, None]),
     "with a baseline of zero": verdict([5000, 5000], [3000, 1000], baseline=0, is_mapped=True),
 }
-UNKNOWN: dict[str, Judgement] = {
+UNKNOWN: dict[str, Callable[[], Judgement]] = {
     "no file can be opened": verdict([10_000], [None]),
     "losses as small as chance": verdict([9000, 1000], [-10, 0]),
     "gains as small as chance": verdict([2000, 8000], [6, 5], lost=300),
@@ -112,19 +121,19 @@ ALL = [
 
 
 @pytest.mark.parametrize(("judgement", "expected"), ALL)
-def test_a_round(judgement: Judgement, expected: str) -> None:
-    assert judgement.verdict == expected, judgement
+def test_a_round(judgement: Callable[[], Judgement], expected: str) -> None:
+    assert judgement().verdict == expected, judgement()
 
 
 def test_an_accusation_names_who_and_how_much() -> None:
-    (first, second) = UNFAIR["a friend's share"].reasons
+    (first, second) = UNFAIR["a friend's share"]().reasons
     assert f"{NAMES[0]} got 20 % instead of 75 % (noise " in first + second
     assert f"{NAMES[1]} got 80 % instead of 25 % (noise " in first + second
-    assert UNFAIR["half of the pool kept"].reasons[-1] == "The shares add up to 50 %."
-    assert "is 10.00%, and ours is 50.00%" in UNFAIR["other data, of a set that the chain names"].reasons[-1]
+    assert UNFAIR["half of the pool kept"]().reasons[-1] == "The shares add up to 50 %."
+    assert "is 10.00%, and ours is 50.00%" in UNFAIR["other data, of a set that the chain names"]().reasons[-1]
 
 
 def test_another_convention_and_a_refused_file_are_named() -> None:
-    assert "read the updates as gradient, not as delta" in FAIR["read in the other convention"].reasons[0]
-    assert FAIR["read in the other convention"].convention == "gradient"
-    assert FAIR["nothing for a file that cannot be opened"].reasons[-1].endswith("The file is no checkpoint.")
+    assert "read the updates as gradient, not as delta" in FAIR["read in the other convention"]().reasons[0]
+    assert FAIR["read in the other convention"]().convention == "gradient"
+    assert FAIR["nothing for a file that cannot be opened"]().reasons[-1].endswith("The file is no checkpoint.")

@@ -99,6 +99,7 @@ async def test_bytes_that_got_lost_are_sent_again(payment: Payment, endpoint: An
     assert await payment.received() == AMOUNT
 
 
+@pytest.mark.slow
 async def test_signs_anew_only_after_the_blockhash_has_run_out(payment: Payment, endpoint: Any) -> None:
     # 150 blocks of 0.4 s take 60 s, and the bytes are sent again every 2 s.
     endpoint.faults["sendTransaction"] = ["lose"] * 40
@@ -109,6 +110,7 @@ async def test_signs_anew_only_after_the_blockhash_has_run_out(payment: Payment,
     assert await payment.received() == AMOUNT
 
 
+@pytest.mark.slow
 async def test_gives_up_after_so_many_blockhashes(payment: Payment, endpoint: Any) -> None:
     endpoint.faults["sendTransaction"] = ["lose"] * 1000
     with pytest.raises(TransactionExpired):

@@ -50,6 +50,7 @@ def following(log: Path) -> Iterator[subprocess.Popen[str]]:
     child.stdout.close()
 
 
+@pytest.mark.slow
 def test_follow_continues_after_a_rotation(log: Path, following: subprocess.Popen[str]) -> None:
     assert following.stdout is not None
     assert following.stdout.readline() == "before\n"

@@ -357,6 +357,7 @@ def notes(world: World, round_id: int) -> list[str]:
     return [event.message for event in world.diary.events if isinstance(event, Noted) and event.round_id == round_id]
 
 
+@pytest.mark.slow
 async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> None:
     async with world.daemon(auto_train=False):
         round_id = await world.post()

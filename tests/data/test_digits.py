@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from decloud_pl.data.catalog import entry, names
 from decloud_pl.data.formats.digits import Digits
@@ -22,6 +21,8 @@ def test_the_whole_scale_of_the_pixels_is_used() -> None:
 
 
 def test_they_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits  # its import takes a second
+
     digits = load_digits()
     splits = [Digits().load(name) for name in ("train", "held_out", "test")]
     images = np.concatenate([np.asarray(split.images) for split in splits])

@@ -30,6 +30,7 @@ def test_a_plan_is_for_the_machine_that_trains(tmp_path: Path) -> None:
     assert TrainingPlan.read(tmp_path).round.finish_by is None
 
 
+@pytest.mark.slow
 def test_a_published_data_set_is_where_the_daemon_says_or_in_the_machines_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,11 +15,13 @@ from decloud_pl.models.package import save
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
 from decloud_pl.rounds.planner import training_plan
-from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import TrainingPlan
 
+if TYPE_CHECKING:
+    from decloud_pl.train.fit.setup import FitSetup
+
 MakePlan = Callable[..., TrainingPlan]
-MakeSetup = Callable[..., FitSetup]
+MakeSetup = Callable[..., "FitSetup"]
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +47,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 @pytest.fixture
 def make_setup(make_plan: MakePlan, tiny_model: BaseModel) -> MakeSetup:
     """Make fit setups like `make_plan`, but for the tiny model, which needs no quarantine."""
+
+    # Imports Lightning, which takes seconds. The fast tests need no setup.
+    from decloud_pl.train.fit.setup import FitSetup
 
     def make(name: str, *overrides: str, **fields: Any) -> FitSetup:
         return FitSetup.of(make_plan(name, *overrides, base_model=tiny_model.weights, **fields), tiny_model)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import transforms
 
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.data.formats.image_files import ImageFiles
@@ -21,6 +20,8 @@ from decloud_pl.train.fit.encoding import check_fit, encoder_for
 
 def usual(images: list[Image.Image]) -> torch.Tensor:
     """Convert to 32×32, three channels, mean and deviation one half, like torchvision's transforms."""
+    from torchvision import transforms  # its import takes seconds; the processes that only collect this module skip it
+
     transform = transforms.Compose(
         [
             transforms.Lambda(lambda image: image.convert("RGB")),

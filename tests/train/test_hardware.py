@@ -31,6 +31,7 @@ def test_without_the_file_it_is_unknown(tmp_path: Path) -> None:
     assert cpu_has_bf16(tmp_path / "missing") is None
 
 
+@pytest.mark.slow
 def test_the_header_says_what_a_training_will_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     if cpu_has_bf16() is not None:

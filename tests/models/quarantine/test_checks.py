@@ -306,6 +306,7 @@ def test_a_module_that_keeps_its_variables_and_its_versions_is_read(tmp_path: Pa
     assert check_base(tmp_path / "base.pt", tmp_path / "out") == {"classes": 4}
 
 
+@pytest.mark.slow
 def test_a_header_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:
     header = {f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(100_000)}
     data = json.dumps(header).encode()

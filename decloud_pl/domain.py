@@ -49,6 +49,11 @@ def format_sol(lamports: int) -> str:
     return f"{sign}{whole}{'.' if decimals else ''}{decimals} SOL"
 
 
+def format_rounds(count: int) -> str:
+    """Return a number of rounds in words, for example ``1 round``."""
+    return "1 round" if count == 1 else f"{count} rounds"
+
+
 Convention = Literal["delta", "gradient"]
 """The meaning of an update's entries: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decloud_pl.domain import LAMPORTS_PER_SOL
+from decloud_pl.domain import LAMPORTS_PER_SOL, format_rounds
 from decloud_pl.durable import appearing
 from decloud_pl.errors import UsageError
 from decloud_pl.observers.reports import CURVES_FILE, METRICS_FILE, MetricsRow, read_metrics
@@ -86,7 +86,7 @@ def earnings(claims: Sequence[tuple[float, int]], path: Path) -> None:
     axes.step(times, totals, where="post", color=_BLUE, marker="o" if len(claims) < _STEPS_PER_DOT else None)  # type: ignore[arg-type]  # matplotlib accepts dates
     axes.set_ylim(bottom=0)
     axes.set_ylabel("SOL claimed")
-    axes.set_title(f"Earned {total / LAMPORTS_PER_SOL:.9g} SOL in {len(claims)} rounds")
+    axes.set_title(f"Earned {total / LAMPORTS_PER_SOL:.9g} SOL in {format_rounds(len(claims))}")
     axes.grid(visible=True, alpha=0.3)
     figure.autofmt_xdate()
     save(figure, path)

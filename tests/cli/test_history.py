@@ -37,6 +37,13 @@ def fill(journal: Journal) -> None:
     journal.save(RoundRecord(4, State.FAILED, "mnist", "mnist", "bafy", 10**9, reason="no luck", claimed_lamports=5))
 
 
+def test_one_round_is_singular(run: Any, home: Path) -> None:
+    journal = journal_in(home)
+    journal.save(RoundRecord(4, State.FAILED, "mnist", "mnist", "bafy", 10**9, reason="no luck"))
+    journal.close()
+    assert run("history").out.endswith("\n1 round, 0 SOL earned\n")
+
+
 def test_rounds_and_their_earnings(run: Any, home: Path) -> None:
     assert "no rounds yet" in run("history").out
     assert run("history", "--json").document["rounds"] == []
@@ -116,7 +123,7 @@ def test_earnings_are_drawn(run: Any, home: Path, tmp_path: Path) -> None:
     journal = journal_in(home)
     fill(journal)
     journal.close()
-    assert "0.9 SOL in 1 rounds" in run("history", "--plot", str(picture)).out
+    assert "0.9 SOL in 1 round" in run("history", "--plot", str(picture)).out
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

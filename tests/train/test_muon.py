@@ -45,6 +45,29 @@ def test_filters_are_trained_by_muon_and_the_rest_by_adamw(channels_last: bool) 
         torch.testing.assert_close(after[name], by_adamw[name])
 
 
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (40, 2, 3, 3)])
+def test_a_filter_gets_the_update_of_torchs_muon(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    filter_ = nn.Parameter(torch.randn(shape))
+    matrix = nn.Parameter(filter_.detach().flatten(1).clone())
+    ours = MuonOnFilters([filter_], lr=0.01, filter_lr=2.0, weight_decay=0.1)
+    theirs = torch.optim.Muon([matrix], lr=0.02, weight_decay=0.1)
+    for _ in range(3):
+        filter_.grad = torch.randn(shape)
+        matrix.grad = filter_.grad.flatten(1).clone()
+        before = matrix.detach().clone()
+        ours.step()
+        theirs.step()  # type: ignore[no-untyped-call]
+        step = (matrix.detach() - before).norm()
+        assert (filter_.detach().flatten(1) - matrix.detach()).norm() < 0.05 * step  # theirs computes in bfloat16
+        matrix.data.copy_(filter_.detach().flatten(1))
+
+
+def test_adamw_trains_the_filters_of_depthwise_convolutions() -> None:
+    depthwise = nn.Conv2d(4, 4, 3, groups=4)
+    assert len(MuonOnFilters(depthwise.parameters()).param_groups) == 1
+
+
 def test_it_learns_and_resumes_exactly() -> None:
     model = network()
     optimizer = MuonOnFilters(model.parameters(), lr=0.01)

@@ -58,7 +58,7 @@ _CSV_COLUMNS = (
 def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import clock_time, print_json, print_table
-    from decloud_pl.domain import format_sol
+    from decloud_pl.domain import format_rounds, format_sol
     from decloud_pl.journal.reader import JournalReader
     from decloud_pl.journal.schema import JOURNAL_FILE
 
@@ -72,7 +72,7 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
 
         claims = [(record.updated_at, record.earned) for _, record in rows if record.earned]
         earnings(claims, plot)
-        print(f"{plot}: {format_sol(earned)} in {len(claims)} rounds")
+        print(f"{plot}: {format_sol(earned)} in {format_rounds(len(claims))}")
         return 0
     if csv:
         _print_csv(shown, costs)
@@ -100,7 +100,7 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
         for _, record in shown
     ]
     print_table([">round", "when", "data set", "state", "accuracy %", ">SOL"], table, flexible=2)
-    print(f"\n{len(rows)} rounds, {format_sol(earned)} earned")
+    print(f"\n{format_rounds(len(rows))}, {format_sol(earned)} earned")
     return 0
 
 

@@ -11,6 +11,7 @@ from decloud_pl.dashboard.formats import percent, points, size, sol, span, stamp
 from decloud_pl.dashboard.frame import Frame
 from decloud_pl.dashboard.tables import Text
 from decloud_pl.dashboard.views import OneRound, Overview
+from decloud_pl.journal.audits import Audit
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,18 @@ def round_cards(now: OneRound) -> list[Card]:
         Card("Reward of the round", sol(entry.reward_amount), f"{share}earned {sol(entry.earned)}"),
         Card("Held-out accuracy", accuracy, gain),
         Card("Time left", span(now.active.seconds_left), f"trained in {span(entry.train_seconds)}"),
+        _audit_card(now.audit),
     ]
+
+
+def _audit_card(audit: Audit | None) -> Card:
+    if audit is None:
+        return Card("Payment", "not audited", "the daemon audits completed rounds")
+    detail = audit.note
+    if audit.paid_bps is not None and audit.fair_bps is not None:
+        noise = (audit.noise_bps or 0) / 100
+        detail = f"paid {audit.paid_bps / 100:g} %, fair {audit.fair_bps / 100:g} % ± {noise:g} %"
+    return Card("Payment", audit.verdict, detail, "state-failed" if audit.verdict == "unfair" else "")
 
 
 class Cards:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from decloud_pl.dashboard.formats import short
 from decloud_pl.dashboard.system import Load, LoadSampler
+from decloud_pl.journal.audits import Audit, audit_of
 from decloud_pl.journal.reader import ORDERS, JournalReader, midnight
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
@@ -121,10 +123,16 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class OneRound:
+    """A round of the wallet.
+
+    ``audit`` is the audit of the round, or None. It has shares only if they are the wallet's.
+    """
+
     active: Active
     entry: RoundRecord
     entries: list[LogEntry]
     curves: Curves
+    audit: Audit | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,7 @@ class Views:
                 entry=entry,
                 entries=log(journal, activity, round_id=round_id, limit=PAGE_SIZE),
                 curves=self._curves(journal, round_id),
+                audit=_audit(journal, round_id),
             )
 
     def log(self, owner: str, *, round_id: int | None, kind: str, text: str, before: float | None) -> Log:
@@ -318,6 +327,13 @@ class Views:
             if self._metrics(journal, entry.round_id):
                 return entry.round_id
         return None
+
+
+def _audit(journal: JournalReader, round_id: int) -> Audit | None:
+    audit = audit_of(journal, round_id)
+    if audit is None or journal.owner is None or audit.trainer == journal.owner.wallet:
+        return audit
+    return dataclasses.replace(audit, trainer=None, fair_bps=None, paid_bps=None, noise_bps=None)
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> Points:

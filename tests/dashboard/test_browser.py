@@ -12,10 +12,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from decloud_pl.journal.audits import Audit, store_audit
 from decloud_pl.journal.record import State
 from decloud_pl.journal.track_record import SeenRound, store_rounds
 from decloud_pl.rounds.events import Skipped, Training
-from tests.dashboard.conftest import CREATOR, VALIDATOR, Home, record
+from tests.dashboard.conftest import CREATOR, OWNER, VALIDATOR, Home, record
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
@@ -91,6 +92,15 @@ def test_no_request_leaves_the_machine(page: WebDriver, url: str) -> None:
     assert {urlsplit(one).netloc for one in asked if urlsplit(one).scheme in ("http", "https", "ws", "wss")} == {own}
     assert {urlsplit(one).scheme for one in asked} <= {"http", "ws", "data", "chrome"}
     assert len([one for one in asked if one.startswith("ws:")]) >= len(PATHS)
+    assert errors(page) == []
+
+
+def test_a_round_says_whether_it_was_paid_correctly(page: WebDriver, url: str, home: Home) -> None:
+    go(page, url, "/rounds/0")
+    until(page, lambda: "not audited" in text_of(page, ".cards"))
+    store_audit(home.journal, Audit(0, VALIDATOR, CREATOR, "unfair", "delta", OWNER.wallet, 6_000, 1_000, 150))
+    until(page, lambda: "paid 10 %, fair 60 % ± 1.5 %" in text_of(page, ".cards"))
+    assert "unfair" in text_of(page, ".cards")
     assert errors(page) == []
 
 

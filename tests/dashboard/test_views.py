@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from decloud_pl.dashboard.views import PAGE_SIZE, Views, thinned
+from decloud_pl.journal.audits import Audit, store_audit
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import State
 from decloud_pl.journal.schema import JOURNAL_FILE
@@ -66,6 +68,18 @@ def test_no_entry_of_the_log_is_lost_between_two_pages(tmp_path: Path) -> None:
         if before is None:
             break
     assert sorted(shown, key=str) == sorted(range(2 * PAGE_SIZE), key=str)
+
+
+def test_a_round_shows_its_audit_but_not_the_shares_of_another_wallet(tmp_path: Path, views: Views) -> None:
+    audit = Audit(0, "v", "c", "unfair", "delta", "wallet", 6_000, 1_000, 100, note="Half of the pool is kept.")
+    other = replace(audit, round_id=1, trainer="another")
+    with Journal(tmp_path / JOURNAL_FILE, Owner("net", "program", "wallet")) as journal:
+        store_audit(journal, audit)
+        store_audit(journal, other)
+    shown = {number: views.round("", number) for number in (0, 1, 2)}
+    found = [one.audit for one in shown.values() if one is not None]
+    hidden = replace(other, trainer=None, fair_bps=None, paid_bps=None, noise_bps=None)
+    assert found == [audit, hidden, None]
 
 
 def test_a_wallet_that_is_not_there_is_the_latest(views: Views) -> None:

@@ -72,6 +72,7 @@ def trainer(network: Any, start: Callable[..., Any], trainer_home: Path) -> Trai
 def test_passive_income(trainer: Trainer) -> None:
     daemon = trainer.start_as_documented("passive income")
     daemon.wait_for("claimed 0.882 SOL")
+    daemon.wait_for("Audit: fair.")  # in the background, without a request
     assert daemon.end(signal.SIGINT) == 0
     history = trainer.json("history")
     assert history["earned_lamports"] == 882_000_000

@@ -183,7 +183,8 @@ class ChainClient:
         Return only the submissions to the latest 10,000 rounds if no endpoint lists a program's accounts.
         """
         try:
-            found = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
+            listed = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
+            found = [one for one in listed if one.trainer == trainer]  # an endpoint may ignore the filter
         except RpcRejected as error:
             asked = await self._latest(error)
             addresses = [self.dialect.submission_address(round_id, trainer) for round_id in asked]
@@ -194,7 +195,8 @@ class ChainClient:
 
     async def round_submissions(self, round_id: int) -> list[Submission]:
         """Read all submissions of a round, sorted by the trainer's address."""
-        found = await self._list(self.dialect.round_submissions_filter(round_id), self.dialect.decode_submission)
+        listed = await self._list(self.dialect.round_submissions_filter(round_id), self.dialect.decode_submission)
+        found = [one for one in listed if one.round_id == round_id]
         return sorted(found, key=lambda value: bytes(value.trainer))
 
     async def _latest(self, error: RpcRejected) -> range:

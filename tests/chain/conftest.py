@@ -33,7 +33,8 @@ class Endpoint:
     """An HTTP server for a chain.
 
     ``faults`` lists the results of the next calls of a method: ``drop`` (executed, but the answer is lost), ``lose``
-    (accepted, but never executed), ``410``, ``429``, ``500``, ``garbage`` or ``ok``.
+    (accepted, but never executed), ``unfiltered`` (applies only the first filter), ``410``, ``429``, ``500``,
+    ``garbage`` or ``ok``.
     """
 
     vm: Vm
@@ -66,6 +67,10 @@ class Endpoint:
         if fault == "lose":
             signature = self._signature(call)
             return web.json_response({"jsonrpc": "2.0", "id": call["id"], "result": signature})
+        if fault == "unfiltered":
+            options = call["params"][1]
+            options["filters"] = options["filters"][:1]
+            body = json.dumps(call).encode()
         reply = answer(body, self.methods)
         if fault == "drop":
             assert request.transport is not None

@@ -147,6 +147,15 @@ async def test_an_account_that_cannot_be_decoded_hides_no_other(
     assert "Skipped the account" in caplog.text
 
 
+async def test_the_submissions_of_others_are_left_out_also_if_an_endpoint_ignores_the_filter(
+    chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
+) -> None:
+    endpoint.faults["getProgramAccounts"] = ["unfiltered"] * 3
+    assert len(await chain.submissions_of(wallet.address)) == 1
+    assert await chain.submissions_of(Pubkey.new_unique()) == []
+    assert await chain.round_submissions(1) == []
+
+
 async def test_lamports_sent_to_an_address_do_not_make_an_account(
     chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keyring
 import pytest
@@ -30,6 +31,9 @@ class MemoryKeyring(KeyringBackend):
 
     def set_password(self, service: str, username: str, password: str) -> None:
         self.held[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.held[service, username]
 
 
 def opened(overrides: list[str]) -> Wallet:
@@ -59,6 +63,19 @@ def keys(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, desktop: M
     home.mkdir()
     (home / "config.json").write_text(json.dumps({"keypair_path": str(tmp_path / "keypair.json")}))
     return made
+
+
+def test_an_invalid_option_changes_neither_file_nor_keyring(run: Any, home: Path, desktop: MemoryKeyring) -> None:
+    secret, name = "a-jwt-of-thirty-two-characters-1", ("decloud-trainer", f"pinata_jwt@{home}")
+    failed = run("config", "--set", f"pinata_jwt={secret}", "--set", "epochs=-1", "--keyring")
+    assert (failed.code, desktop.held) == (3, {})
+    assert not (home / "config.json").exists()
+    assert run("config", "--set", f"pinata_jwt={secret}", "--keyring").code == 0
+    assert desktop.held == {name: secret}
+    assert run("config", "--unset", "pinata_jwt", "--set", "epochs=-1").code == 3
+    assert desktop.held == {name: secret}
+    assert run("config", "--unset", "pinata_jwt").code == 0
+    assert desktop.held == {}
 
 
 @pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli"])

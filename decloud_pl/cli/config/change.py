@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,22 @@ _PAIRS = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}  # the tables
 class Change:
     """A change that sets or removes a setting, or one key of a setting that is a table.
 
-    ``shown`` is the new value as the command prints it. If ``shown`` is None, the change is a removal.
+    ``shown`` is the new value as the command prints it. If ``shown`` is None, the change is a removal. If ``secret`` is
+    not empty, it is stored in the system keyring.
     """
 
     setting: str
     value: Any = None
     shown: str | None = None
     key: str = ""
+    secret: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:
         return f"{self.setting}.{self.key}" if self.key else self.setting
 
-    def apply(self, values: dict[str, Value], home: Path) -> None:
-        """Apply the change to ``values``, the settings in the home folder's config.json."""
+    def apply(self, values: dict[str, Value]) -> None:
+        """Apply the change to ``values``, the settings in config.json."""
         kept, new = values.get(self.setting), self.value
         if self.key:
             new = dict(kept) if isinstance(kept, dict) else {}
@@ -58,12 +60,17 @@ class Change:
             values[self.setting] = new
             return
         values.pop(self.setting, None)
-        if kept == IN_KEYRING:
+
+    def apply_to_keyring(self, before: Mapping[str, Value], home: Path) -> None:
+        """Apply the change to the system keyring. ``before`` are the settings in config.json before all changes."""
+        if self.secret:
+            keyring_set(self.setting, str(home), self.secret)
+        elif self.shown is None and not self.key and before.get(self.setting) == IN_KEYRING:
             keyring_delete(self.setting, str(home))
 
 
 def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> None:
-    """Make the changes that the options of one call request. If one is invalid, config.json stays unchanged."""
+    """Make the changes that the options of one call request. If one is invalid, nothing changes."""
     home = default_home(os.environ)
     changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
     changes += [Change(find(name, home).name) for name in options["unset"]]
@@ -111,9 +118,12 @@ def _keep(changes: list[Change], home: Path) -> Path:
     """Write the changes to config.json if the resulting settings are valid, and return the file's path."""
 
     def apply(values: dict[str, Value]) -> None:
+        before = dict(values)
         for one in changes:
-            one.apply(values, home)
+            one.apply(values)
         checked(sources_of(values, home), stored=[one.name for one in changes if one.shown is not None])
+        for one in changes:
+            one.apply_to_keyring(before, home)
 
     file = ConfigFile(home)
     file.edit(apply)
@@ -138,8 +148,7 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
         )
     secret = checked_secret(setting.name, word)
     if keyring:
-        keyring_set(setting.name, str(home), secret)
-        return Change(setting.name, IN_KEYRING, f"{mask(secret)} (in the system keyring)")
+        return Change(setting.name, IN_KEYRING, f"{mask(secret)} (in the system keyring)", secret=secret)
     return Change(setting.name, secret, mask(secret))
 
 

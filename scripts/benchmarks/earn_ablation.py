@@ -9,22 +9,24 @@ from typing import Any
 from earn_sides import COMPETE, Course
 
 _FAST = (COMPETE, "recipe=fast")
+_SHORT = (COMPETE, "recipe=short")
 ROWS: dict[str, tuple[str, ...]] = {
     "fast": _FAST,
-    "without flips": (*_FAST, "recipe.datamodule.augment.flip=false"),
-    "the network's own dropout": (*_FAST, "recipe.module.dropout=null"),
-    "batch 32": (*_FAST, "recipe.datamodule.batch_size=32", "recipe.optimizer.lr=0.001"),
-    "batch 256": (*_FAST, "recipe.datamodule.batch_size=256", "recipe.optimizer.lr=0.003"),
-    "batch 512": (*_FAST, "recipe.datamodule.batch_size=512", "recipe.optimizer.lr=0.004"),
-    "with shifts": (*_FAST, "+recipe.datamodule.augment.shift=2"),
-    "with label smoothing": (*_FAST, "+recipe.module.label_smoothing=0.1"),
-    "with EMA": (*_FAST, "callbacks=ema"),
+    "AdamW on all parameters": (COMPETE, "recipe=adamw"),
     "SGD with Nesterov": (COMPETE, "recipe=sgd"),
-    "Muon on the filters": (COMPETE, "recipe=muon"),
+    "half of Muon's rate": (*_FAST, "recipe.optimizer.filter_lr=5"),
+    "without flips": (*_FAST, "recipe.datamodule.augment.flip=false"),
+    "without label smoothing": (*_FAST, "recipe.module.label_smoothing=0"),
+    "the network's own dropout": (*_FAST, "recipe.module.dropout=null"),
+    "batches of 128": (*_FAST, "recipe.datamodule.batch_size=128"),
+    "batches of 512": (*_FAST, "recipe.datamodule.batch_size=512", "recipe.optimizer.lr=0.004"),
+    "with shifts by 1": (*_FAST, "+recipe.datamodule.augment.shift=1"),
+    "with EMA": (*_FAST, "callbacks=ema"),
     "long": (COMPETE, "recipe=long"),
-    "short": (COMPETE, "recipe=short"),
-    "short with the network's dropout": (COMPETE, "recipe=short", "recipe.module.dropout=null"),
-    "short with flips": (COMPETE, "recipe=short", "+recipe.datamodule.augment.flip=true"),
+    "short": _SHORT,
+    "short with batches of 32": (*_SHORT, "recipe.datamodule.batch_size=32"),
+    "short with the network's dropout": (*_SHORT, "recipe.module.dropout=null"),
+    "short with flips": (*_SHORT, "recipe.datamodule.augment.flip=true"),
     "documented": ("budget=documented",),
 }
 

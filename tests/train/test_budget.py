@@ -202,7 +202,7 @@ def test_images_are_changed_only_where_that_keeps_their_label(dataset: str) -> N
         if "augment" not in recipe["datamodule"]:
             continue
         augment = nodes(settings, recipe, settings.given)["datamodule"]["augment"]
-        assert augment["flip"] is (dataset in MIRRORED)
+        assert augment["flip"] is (recipe["datamodule"]["augment"]["flip"] and dataset in MIRRORED)
         assert bool(augment["cutout"]) <= (dataset in PHOTOGRAPHS)
 
 

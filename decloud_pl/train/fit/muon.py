@@ -82,7 +82,7 @@ class MuonOnFilters(Optimizer):
 class _Muon(Optimizer):
     """The update of `torch.optim.Muon`, in the filters' own precision.
 
-    torch's version computes in bfloat16. On a CPU without bfloat16 instructions, that takes 15 times as long.
+    torch's version computes in bfloat16. On a CPU without bfloat16 instructions, it takes 26 times as long.
     """
 
     def __init__(self, filters: list[nn.Parameter], *, lr: float, weight_decay: float) -> None:
@@ -111,12 +111,21 @@ def _is_filter(parameter: nn.Parameter) -> bool:
 
 
 def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Move the singular values of a matrix close to one, with a few Newton-Schulz steps as in `torch.optim.Muon`."""
+    """Move the singular values of a matrix close to one, with the Newton-Schulz steps of `torch.optim.Muon`.
+
+    Each step multiplies the matrix X with a polynomial of X·Xᵀ. All these factors commute, so the steps only need the
+    small matrix X·Xᵀ, and their product is applied once. For a filter of a ResNet this takes less than half the time.
+    """
     a, b, c = _COEFFICIENTS
     is_tall = matrix.shape[0] > matrix.shape[1]
-    found = matrix.T if is_tall else matrix
-    found = found / found.norm().clamp(min=_EPSILON)
+    wide = matrix.T if is_tall else matrix
+    wide = wide / wide.norm().clamp(min=_EPSILON)
+    gram = wide @ wide.T
+    product = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(_STEPS):
-        gram = found @ found.T
-        found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+        factor = torch.addmm(b * gram, gram, gram, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    found: torch.Tensor = product @ wide
     return found.T if is_tall else found

@@ -137,7 +137,7 @@ FAST, SLOW = Pace(1e-6, 0.01, 60), Pace(1e-3, 1.0, 60)
         (SLOW, "image", 54_000, 0.1, "short"),
         (Pace(2e-4, 0.1, 60), "image", 54_000, 0.1, "fast"),
         (FAST, "image", 54_000, 0.1, "long"),
-        (SLOW, "image", 54_000, 0.88, "short"),
+        (SLOW, "image", 54_000, 0.88, "finetune_short"),
         (Pace(2e-4, 0.1, 60), "image", 54_000, 0.88, "finetune"),
         (FAST, "image", 54_000, 0.88, "finetune_long"),
         (FAST, "image", 1_300, 0.1, "small"),

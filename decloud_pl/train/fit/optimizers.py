@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from hydra.utils import get_object
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -> OptimizerFactory:
     """Return a function that makes the node's optimizer.
 
-    That function ignores ``fused`` if the optimizer has no fused kernel for the device.
+    That function ignores ``fused`` if the optimizer has no fused kernel for the device. If the optimizer's class has a
+    function ``groups_of``, which divides a module's parameters into groups, that function has it, too.
 
     Raises:
         ConfigError: the node is invalid. If only its arguments are invalid, the returned function raises this error.
@@ -45,6 +47,7 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
         plain = {name: value for name, value in node.items() if name != "fused"}
         return optimizer_factory(plain, packages)(parameters)
 
+    factory.groups_of = getattr(get_object(node["_target_"]), "groups_of", _trainable)  # type: ignore[attr-defined]
     return factory
 
 
@@ -74,7 +77,7 @@ def configure(
 
     In a fit with a deadline and a single process, this package's own schedules end at the deadline at the latest.
     """
-    made = optimizer(parameter for parameter in module.parameters() if parameter.requires_grad)
+    made = optimizer(getattr(optimizer, "groups_of", _trainable)(module))
     if scheduler is None:
         return made
     steps = int(module.trainer.estimated_stepping_batches)
@@ -85,6 +88,10 @@ def configure(
         # Several processes would read different clocks and train with different rates.
         schedule.follow(deadline.share, steps)
     return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [one for one in module.parameters() if one.requires_grad]
 
 
 def _refused(node: Mapping[str, Any], error: Exception) -> ConfigError:

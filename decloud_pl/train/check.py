@@ -5,6 +5,7 @@ It runs in a separate process. So the process that starts it does not need torch
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -25,17 +26,20 @@ def check_plan(plan: TrainingPlan) -> None:
 
     from decloud_pl.train.fit.optimizers import optimizer_factory, scheduler_factory
     from decloud_pl.train.fit.own_code import check_data, check_module, has_own_optimizer
+    from decloud_pl.train.fit.recipe import candidates, nodes
     from decloud_pl.train.fit.trainer import make_callbacks, make_trainer, quiet
 
     quiet()
     check_module(plan)
     check_data(plan)
     if not has_own_optimizer(plan):
-        make_optimizer = optimizer_factory(plan.config.optimizer, plan.round.allow_packages)
-        make_schedule = scheduler_factory(plan.config.scheduler, plan.round.allow_packages)
-        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
-        if make_schedule is not None:
-            make_schedule(optimizer, _STEPS)
+        of_recipes = [nodes(plan.config, one, plan.round.given) for one in candidates(plan.config).values()]
+        for config in (plan.config, *(dataclasses.replace(plan.config, **changed) for changed in of_recipes)):
+            make_optimizer = optimizer_factory(config.optimizer, plan.round.allow_packages)
+            make_schedule = scheduler_factory(config.scheduler, plan.round.allow_packages)
+            optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+            if make_schedule is not None:
+                make_schedule(optimizer, _STEPS)
     make_trainer(plan, make_callbacks(plan))
 
 

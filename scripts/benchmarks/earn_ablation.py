@@ -13,6 +13,7 @@ _SHORT = (COMPETE, "recipe=short")
 ROWS: dict[str, tuple[str, ...]] = {
     "fast": _FAST,
     "AdamW on all parameters": (COMPETE, "recipe=adamw"),
+    "a race of recipes": (COMPETE, "recipe=race"),
     "SGD with Nesterov": (COMPETE, "recipe=sgd"),
     "half of Muon's rate": (*_FAST, "recipe.optimizer.filter_lr=5"),
     "without flips": (*_FAST, "recipe.datamodule.augment.flip=false"),

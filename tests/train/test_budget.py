@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from torch import nn
 from decloud_pl.config import Settings, compose
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data.formats.digits import Digits
+from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.models.spec import BaseModel, ImageInput
 from decloud_pl.train.fit.checkpoints import CheckpointCallback
 from decloud_pl.train.fit.datamodule import RoundDataModule
@@ -34,7 +36,8 @@ from tests.data import tiny
 
 MakePlan = Callable[..., TrainingPlan]
 DATASETS = sorted(path.stem for path in (config_dir() / "dataset").glob("*.yaml"))
-RECIPES = candidates(compose())
+DEFAULTS = compose()
+RECIPES = candidates(DEFAULTS)
 MIRRORED = {"cifar10", "cifar100", "fashionmnist"}
 PHOTOGRAPHS = {"cifar10", "cifar100"}
 
@@ -207,7 +210,7 @@ def test_images_are_changed_only_where_that_keeps_their_label(dataset: str) -> N
 
 
 def test_a_data_set_of_the_user_gets_no_flips() -> None:
-    settings = dataclasses.replace(compose(), dataset={"_target_": "my.Pictures"})
+    settings = dataclasses.replace(DEFAULTS, dataset={"_target_": "my.Pictures"})
     assert not nodes(settings, RECIPES["fast"], ())["datamodule"]["augment"]["flip"]
 
 
@@ -271,6 +274,71 @@ def test_the_documented_values_apply_otherwise(
     _, told, _ = train(plan)
     assert max(one.step for one in told if one.stage == "fit") == 41  # an epoch in batches of 32
     assert not (plan.round.folder / BUDGET_FILE).exists()
+
+
+SGD = {"_target_": "torch.optim.SGD", "_partial_": True}
+STILL, LEARNS = {"optimizer": {**SGD, "lr": 1e-9}}, {"optimizer": {**SGD, "lr": 0.3, "momentum": 0.9}}
+
+
+def racing(make_plan: MakePlan, base: BaseModel, *, share: float, **fields: Any) -> TrainingPlan:
+    """Return a plan with two recipes, of which the first one does not learn."""
+    plan = make_plan("out", "budget=compete", base_model=base.weights, **fields)
+    recipe = {"candidates": {"still": STILL, "learns": LEARNS}, "race": share}
+    return dataclasses.replace(plan, config=dataclasses.replace(plan.config, recipe=recipe))
+
+
+def test_the_recipe_with_the_best_model_wins_a_race(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    plan = racing(make_plan, tiny_model, share=0.4, finish_by=20.0)
+    update, told, clock = train(plan)
+    choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
+    assert choice["recipe"] == "learns"
+    assert re.search(r"Recipe learns, .* s each: still \d+\.\d %, learns \d+\.\d %\.$", choice["note"])
+    assert choice["note"] in [one.note for one in told]
+    assert clock.time <= 1020.1
+    assert update.accuracy_after > update.accuracy_before + 0.3
+
+
+@pytest.mark.parametrize(("share", "finish_by"), [(0.0, 20.0), (0.1, 8.0)])
+def test_without_time_for_a_race_the_first_suitable_recipe_is_chosen(
+    share: float, finish_by: float, make_plan: MakePlan, tiny_model: BaseModel
+) -> None:
+    plan = racing(make_plan, tiny_model, share=share, finish_by=finish_by)
+    train(plan)
+    choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
+    assert choice["recipe"] == "still"
+    assert "each" not in choice["note"]
+
+
+def test_a_race_stops_on_request(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    plan = racing(make_plan, tiny_model, share=0.5, finish_by=16.0)
+    told: list[Progress] = []
+
+    def requested() -> bool:
+        return any(one.stage == "probe" for one in told)  # the race has trained with the first recipe
+
+    with pytest.raises(TrainingStopped):
+        train_round(plan, Supervisor(told.append, stop_requested=requested, monotonic=Ticking()), now=0.0)
+    assert not (plan.round.folder / BUDGET_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        ({"optimiser": {}}, "recipe.optimiser is not a part of a recipe. Use when, optimizer, "),
+        ({"race": 0.1}, "recipe.race is not a part of a recipe."),
+        ({"optimizer": "sgd"}, "recipe.optimizer must be a mapping (got 'sgd')."),
+        ({"when": {"epoch": 3}}, "recipe.when.epoch is not a condition. Use kind, most_samples, base, epochs."),
+        ({"when": {"epochs": "3"}}, "recipe.when.epochs must be a number (got '3')."),
+        ({"candidates": {"a": 3}}, "recipe.candidates.a must be a recipe (got 3)."),
+        ({"candidates": {"a": {"lr": 3}}}, "recipe.candidates.a.lr is not a part of a recipe."),
+        ({"candidates": {}, "race": 0.6}, "recipe.race must be a number from 0 to 0.5 (got 0.6)."),
+        ({"candidates": {}, "race": True}, "recipe.race must be a number from 0 to 0.5 (got True)."),
+    ],
+)
+def test_a_wrong_recipe_is_refused(recipe: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        with_chosen(dataclasses.replace(DEFAULTS, recipe=recipe), ())
+    assert str(refused.value).startswith(problem)
 
 
 WATCHED = """

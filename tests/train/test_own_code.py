@@ -529,6 +529,8 @@ def test_what_the_start_can_know_is_said_there(make_plan: MakePlan) -> None:
     with pytest.raises(ConfigError, match="EarlyStopping watches 'val/thing'"):
         check_plan(make_plan("a", *watched))
     check_plan(make_plan("b", "callbacks=early_stopping"))
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'momentum'"):
+        check_plan(make_plan("e", "recipe=race", "+recipe.candidates.adamw.optimizer.momentum=0.9"))
     # The metrics that a custom module or callback logs are known only during the fit.
     check_plan(make_plan("c", *watched, my("module", "TakesBase"), **MINE))
     check_plan(make_plan("d", *watched, "+callbacks.mine={_target_:my_lab.parts.Counts}", **MINE))

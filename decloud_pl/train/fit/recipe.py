@@ -10,18 +10,67 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from decloud_pl.config.training import TrainingConfig
+from decloud_pl.errors import ConfigError
 
 Recipe = Mapping[str, Any]
 Config = TypeVar("Config", bound=TrainingConfig)
 _REPLACED = ("optimizer", "scheduler")
 """Nodes that a recipe replaces, because the arguments of one class do not fit another."""
+_SEVERAL, _RACE, _WHEN = "candidates", "race", "when"
+_CONDITIONS = ("kind", "most_samples", "base", "epochs")
+_LONGEST_RACE = 0.5
 _MERGED = ("module", "datamodule", "callbacks", "trainer")
+_KEYS = (_WHEN, *_REPLACED, *_MERGED)
 
 
 def candidates(config: TrainingConfig) -> dict[str, Recipe]:
-    """Return the recipes to choose from, by name and in order of preference."""
-    several = config.recipe.get("candidates")
-    return dict(several) if isinstance(several, Mapping) else {"chosen": config.recipe}
+    """Return the recipes to choose from, by name and in order of preference.
+
+    Raises:
+        ConfigError: a recipe has an unknown key, or a value of the wrong type.
+    """
+    several = config.recipe.get(_SEVERAL)
+    if several is None:
+        _check("recipe", config.recipe, _KEYS)
+        return {"chosen": config.recipe}
+    _check("recipe", config.recipe, (_SEVERAL, _RACE))
+    for name, recipe in several.items():
+        _check(f"recipe.{_SEVERAL}.{name}", recipe, _KEYS)
+    return dict(several)
+
+
+def race_share(config: TrainingConfig) -> float:
+    """Return the share (0 to 0.5) of the time in which the candidates race. 0 chooses the first one that suits.
+
+    Raises:
+        ConfigError: the value is not such a share.
+    """
+    share = config.recipe.get(_RACE, 0.0)
+    if not _is_number(share) or not 0 <= share <= _LONGEST_RACE:
+        raise ConfigError(
+            f"recipe.{_RACE} must be a number from 0 to {_LONGEST_RACE} (got {share!r}).",
+            fix="It is the share of the time in which the recipes are compared.",
+        )
+    return float(share)
+
+
+def _check(where: str, recipe: Any, keys: Collection[str]) -> None:
+    if not isinstance(recipe, Mapping):
+        raise ConfigError(f"{where} must be a recipe (got {recipe!r}).", fix=f"It may have {', '.join(keys)}.")
+    for key, value in recipe.items():
+        if key not in keys:
+            raise ConfigError(f"{where}.{key} is not a part of a recipe.", fix=f"Use {', '.join(keys)}.")
+        if key != _RACE and value is not None and not isinstance(value, Mapping):
+            raise ConfigError(f"{where}.{key} must be a mapping (got {value!r}).", fix="See conf/recipe/fast.yaml.")
+    for key, value in (recipe.get(_WHEN) or {}).items():
+        if key not in _CONDITIONS:
+            raise ConfigError(f"{where}.{_WHEN}.{key} is not a condition.", fix=f"Use {', '.join(_CONDITIONS)}.")
+        if key != "kind" and not _is_number(value):
+            raise ConfigError(f"{where}.{_WHEN}.{key} must be a number (got {value!r}).", fix="Correct the recipe.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float) -> bool:
@@ -35,7 +84,7 @@ def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float
         base: accuracy of the base model.
         epochs: number of epochs that fit before the deadline.
     """
-    when = recipe.get("when") or {}
+    when = recipe.get(_WHEN) or {}
     return bool(
         when.get("kind", kind) == kind
         and samples <= when.get("most_samples", samples)
@@ -65,10 +114,15 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
 
 
 def with_chosen(config: Config, given: Collection[str]) -> Config:
-    """Apply the recipe in a configuration. Return the configuration unchanged if it has several candidate recipes."""
-    if "candidates" in config.recipe:
+    """Apply the recipe in a configuration. Return the configuration unchanged if it has several candidate recipes.
+
+    Raises:
+        ConfigError: a recipe has an unknown key, or a value of the wrong type.
+    """
+    several, _ = candidates(config), race_share(config)
+    if _SEVERAL in config.recipe:
         return config
-    return dataclasses.replace(config, **nodes(config, config.recipe, given))
+    return dataclasses.replace(config, **nodes(config, several["chosen"], given))
 
 
 def _harmless(augment: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,12 +23,15 @@ from decloud_pl.train.fit.trainer import make_trainer
 from decloud_pl.train.plan import BUDGET_FILE
 from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.score.choice import seconds_after_the_fit
+from decloud_pl.train.tune.race import race
 from decloud_pl.train.tune.trial import seconds_per_batch
 
 logger = logging.getLogger(__name__)
 
 _SPARE = 1.1
 """Planned epochs per epoch that fits, so that time ends the training even on a machine that becomes faster."""
+_LEAST_RACE_SECONDS = 2.0
+"""Shorter trainings hardly differ from the base model."""
 
 
 @dataclass(frozen=True)
@@ -90,25 +93,72 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
     path, fingerprint = setup.round.folder / BUDGET_FILE, setup.plan.fingerprint()
     choice = read(path, fingerprint)
     if choice is None:
-        kind = data.source.kind
-        of_kind = [one for one in known.values() if recipes.suits(one, kind=kind, samples=0, base=1.0, epochs=math.inf)]
-        if not of_kind:
+        choice = _planned(setup, data, known, score, supervisor)
+        if choice is None:
             return setup
-        trial = _with(setup, of_kind[0])
-        per_sample = seconds_per_batch(trial, supervisor) / trial.config.datamodule["batch_size"]
-        begun = supervisor.monotonic()
-        base = score(setup.state) or 0.0
-        per_scoring = supervisor.monotonic() - begun
-        whole = min(supervisor.time_left(), setup.config.budget_seconds)
-        pace = Pace(per_sample, per_scoring, whole - seconds_after_the_fit(setup.candidates, per_scoring, whole))
-        choice = choose(known, pace, kind=kind, samples=data.training_samples, base=base, fingerprint=fingerprint)
         write_atomically(path, (json.dumps(dataclasses.asdict(choice), indent=2) + "\n").encode())
     supervisor.note("probe", choice.note)
     if not choice.recipe:
         return setup
-    chosen = _with(setup, known[choice.recipe])
-    chosen = chosen.with_nodes(trainer={**chosen.config.trainer, "max_epochs": choice.epochs})
-    return dataclasses.replace(chosen, competes=True)
+    return dataclasses.replace(_with(setup, known[choice.recipe], choice.epochs), competes=True)
+
+
+def _planned(
+    setup: FitSetup,
+    data: RoundDataModule,
+    known: Mapping[str, Recipe],
+    score: Callable[[State], float | None],
+    supervisor: Supervisor,
+) -> Choice | None:
+    """Measure this machine and choose a recipe; return None if no recipe is for the data set's kind of samples."""
+    kind, samples, fingerprint = data.source.kind, data.training_samples, setup.plan.fingerprint()
+    of_kind = [one for one in known.values() if recipes.suits(one, kind=kind, samples=0, base=1.0, epochs=math.inf)]
+    if not of_kind:
+        return None
+    trial = _with(setup, of_kind[0])
+    per_sample = seconds_per_batch(trial, supervisor) / trial.config.datamodule["batch_size"]
+    begun = supervisor.monotonic()
+    base = score(setup.state) or 0.0
+    per_scoring = supervisor.monotonic() - begun
+    whole = min(supervisor.time_left(), setup.config.budget_seconds)
+    pace = Pace(per_sample, per_scoring, whole - seconds_after_the_fit(setup.candidates, per_scoring, whole))
+    share, result = recipes.race_share(setup.config), ""
+    if share:
+        suited = {
+            name: one
+            for name, one in known.items()
+            if recipes.suits(one, kind=kind, samples=samples, base=base, epochs=pace.epochs(samples))
+        }
+        begun = supervisor.monotonic()
+        known, result = _raced(setup, suited, share, pace, samples, score, supervisor)
+        pace = dataclasses.replace(pace, left=pace.left - (supervisor.monotonic() - begun))
+    choice = choose(known, pace, kind=kind, samples=samples, base=base, fingerprint=fingerprint)
+    return dataclasses.replace(choice, note=f"{choice.note}{result}")
+
+
+def _raced(
+    setup: FitSetup,
+    known: Mapping[str, Recipe],
+    share: float,
+    pace: Pace,
+    samples: int,
+    score: Callable[[State], float | None],
+    supervisor: Supervisor,
+) -> tuple[Mapping[str, Recipe], str]:
+    """Race recipes. Return the winner by its name, and a sentence with the results.
+
+    If the race is impossible because there is only one recipe, or because the time is too short to train a model
+    visibly, return the recipes unchanged.
+    """
+    short = dataclasses.replace(pace, left=share * pace.left / max(1, len(known)) - pace.per_scoring)
+    epochs = max(1, math.ceil(_SPARE * short.epochs(samples)))
+    if len(known) < 2 or short.left < _LEAST_RACE_SECONDS:
+        return known, ""
+    setups = {name: _with(setup, recipe, epochs) for name, recipe in known.items()}
+    reached = race(setups, seconds=short.left, score=score, supervisor=supervisor)
+    best = max(reached, key=lambda name: reached[name])  # the first of several equal ones
+    results = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy in reached.items())
+    return {best: known[best]}, f" After {short.left:.0f} s each: {results}."
 
 
 def choose(
@@ -155,9 +205,14 @@ def read(path: Path, fingerprint: str) -> Choice | None:
     return choice if choice.fingerprint == fingerprint else None
 
 
-def _with(setup: FitSetup, recipe: Recipe) -> FitSetup:
-    """Return the setup with a recipe applied. Its data module gets the recipe's batch size and augmentation."""
+def _with(setup: FitSetup, recipe: Recipe, epochs: int | None = None) -> FitSetup:
+    """Return the setup with a recipe applied, and with a number of epochs if it is given.
+
+    The setup's data module gets the recipe's batch size and augmentation.
+    """
     setup = setup.with_nodes(**recipes.nodes(setup.config, recipe, setup.round.given))
+    if epochs is not None:
+        setup = setup.with_nodes(trainer={**setup.config.trainer, "max_epochs": epochs})
     node, data = setup.config.datamodule, setup.data
     if isinstance(data, RoundDataModule):
         data = data.again(batch_size=node.get("batch_size"), augment=node.get("augment"))

@@ -39,7 +39,7 @@ class LightningCourses:
         end: float,
         supervisor: Supervisor,
     ) -> None:
-        self._setup = setup.with_nodes(trainer=_short(setup.config.trainer), scheduler={})
+        self._setup = setup.with_nodes(trainer=quick_trainer(setup.config.trainer), scheduler={})
         self._score = score
         self._folder = folder
         self._end = end
@@ -67,14 +67,17 @@ class LightningCourses:
 def seconds_per_batch(setup: FitSetup, supervisor: Supervisor) -> float:
     """Run a short fit, discard its weights, and return the median duration of a step in seconds."""
     watch = _Stopwatch(supervisor)
-    quick = setup.with_nodes(trainer=_short(setup.config.trainer), scheduler={})
+    quick = setup.with_nodes(trainer=quick_trainer(setup.config.trainer), scheduler={})
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         quick.fit(quick.module(), [watch], logger=False).run()
     return statistics.median(watch.seconds)
 
 
-def _short(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Trainer arguments without time or step limits, so that a callback must end the fit."""
+def quick_trainer(trainer: Mapping[str, Any], *, max_epochs: int = -1) -> dict[str, Any]:
+    """Return Trainer arguments for a fit on one device that a callback ends, without validation or output files.
+
+    ``max_epochs`` is the length of the schedule; -1 if there is none.
+    """
     # One device is enough: a batch is the same regardless of how many processes share it.
     devices = trainer.get("devices")
     return {
@@ -82,7 +85,7 @@ def _short(trainer: Mapping[str, Any]) -> dict[str, Any]:
         "devices": devices[:1] if isinstance(devices, list) else 1,
         "num_nodes": 1,
         "strategy": "auto",
-        "max_epochs": -1,
+        "max_epochs": max_epochs,
         "max_steps": -1,
         "min_epochs": None,
         "min_steps": None,

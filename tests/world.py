@@ -314,6 +314,7 @@ class World:
             f"home={hydra_text(str(self.home))}",
             "poll_interval=0.1",
             "budget=documented",  # a short training that does not depend on the machine's speed
+            "audit=off",  # an audit starts two processes that import torch
         ]
 
     def open_journal(self) -> Journal:

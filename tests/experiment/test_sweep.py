@@ -36,19 +36,19 @@ SWEEPS = sorted(config_dir().glob("sweep/*.yaml"))
 VARIED = {"basic": {"optimizer.lr", "trainer.max_epochs"}, "optuna": {"optimizer.lr", "optimizer._target_"}}
 
 
-def sweep(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def sweep(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m decloud_pl -m`` for a user with secrets, and with short trainings."""
     home.mkdir(exist_ok=True)
     config = home / "config.json"
-    quick = {"trainer": "cpu", "max_batches": 2}
-    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR, **quick}))
+    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR, "trainer": "cpu"}))
     config.chmod(0o600)
-    environ = {**os.environ, "DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY}
+    own = {"DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY, "DECLOUD_MAX_BATCHES": "2"}
     # In the searched folder, so that the search includes files that a launcher leaves in the working directory.
     work = home / "work"
     work.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "decloud_pl", "-m", *words]
-    return subprocess.run(command, cwd=work, env=environ, capture_output=True, text=True, check=False)
+    every = {**os.environ, **own, **environ}
+    return subprocess.run(command, cwd=work, env=every, capture_output=True, text=True, check=False)
 
 
 def holding(folder: Path, secrets: list[str]) -> list[str]:
@@ -56,6 +56,23 @@ def holding(folder: Path, secrets: list[str]) -> list[str]:
     needles = [text.encode(encoding) for text in secrets for encoding in ("utf-8", "utf-16-le")]
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.json"]
     return [str(path) for path in files if any(needle in path.read_bytes() for needle in needles)]
+
+
+# Python runs this at the start of every process.
+NOTE_ENVIRONMENT = """
+import os, pathlib
+note = pathlib.Path(__file__).with_name(f"{os.getpid()}.environ")
+note.write_text("\\n".join(f"{name}={value}" for name, value in os.environ.items()))
+"""
+IN_THE_ENVIRONMENT = {
+    "PINATA_JWT": JWT,
+    "DECLOUD_NETWORK_RPC_URL": RPC,
+    "DECLOUD_NETWORK_WS_URL": RPC.replace("https", "wss"),
+    "DECLOUD_NETWORK_FALLBACK_RPC_URLS": f"https://a.example.org,{RPC}",
+    "DECLOUD_DATA_MIRROR": MIRROR,
+}
+STARTED = {"joblib": 2, "submitit": 2}
+"""The least number of processes that a launcher starts for two runs."""
 
 
 @pytest.mark.parametrize(
@@ -69,10 +86,13 @@ def test_a_sweep_as_its_file_says(
     (words,) = re.findall(r"python -m decloud_pl -m (sweep=\w+)$", file.read_text(), re.MULTILINE)
     if launcher == "ray" and find_spec("hydra_plugins.hydra_ray_launcher") is None:
         pytest.skip("hydra-ray-launcher is not installed; the continuous integration installs it besides the pins")
-    done = sweep(tmp_path, words)
+    customised, home = tmp_path / "customised", tmp_path / "home"
+    customised.mkdir()
+    (customised / "sitecustomize.py").write_text(NOTE_ENVIRONMENT)
+    done = sweep(home, words, PYTHONPATH=str(customised), **IN_THE_ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert "after %" in done.stdout
-    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    monkeypatch.setenv("DECLOUD_HOME", str(home))
     assert trainer(["sweeps", "--json", "--csv", str(tmp_path / "t.csv"), "--plot", str(tmp_path / "p.png")]) == 0
     document = json.loads(capsys.readouterr().out)
     expected = 4 if launcher in VARIED else 2
@@ -84,45 +104,15 @@ def test_a_sweep_as_its_file_says(
         run["parameters"]["optimizer.lr"] for run in document["runs"]
     ]
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert holding(tmp_path, [KEY, JWT, RPC, KEY[8:40], RPC[30:], MIRROR[27:]]) == []
-    assert list((tmp_path / "work").iterdir()) == []
-
-
-# Python runs this at the start of every process.
-NOTE_ENVIRONMENT = """
-import os, pathlib
-note = pathlib.Path(__file__).with_name(f"{os.getpid()}.environ")
-note.write_text("\\n".join(f"{name}={value}" for name, value in os.environ.items()))
-"""
-
-
-@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
-def test_no_process_of_a_launcher_inherits_a_key(launcher: str, tmp_path: Path) -> None:
-    customised = tmp_path / "customised"
-    customised.mkdir()
-    (customised / "sitecustomize.py").write_text(NOTE_ENVIRONMENT)
-    given = {
-        "DECLOUD_HOME": str(tmp_path / "home"),
-        "DECLOUD_PRIVATE_KEY": KEY,
-        "PINATA_JWT": JWT,
-        "DECLOUD_NETWORK_RPC_URL": RPC,
-        "DECLOUD_NETWORK_WS_URL": RPC.replace("https", "wss"),
-        "DECLOUD_NETWORK_FALLBACK_RPC_URLS": f"https://a.example.org,{RPC}",
-        "DECLOUD_DATA_MIRROR": MIRROR,
-        "DECLOUD_MAX_BATCHES": "2",
-        "DECLOUD_TRAINER": "cpu",
-        "PYTHONPATH": str(customised),
-    }
-    command = [sys.executable, "-m", "decloud_pl", "-m", f"sweep={launcher}", "dataset=digits"]
-    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **given}, stderr=subprocess.PIPE) as process:
-        _, log = process.communicate()
-    assert process.returncode == 0, log.decode()
-    notes = [note for note in customised.glob("*.environ") if note.stem != str(process.pid)]
-    assert len(notes) >= 2
-    assert any("DECLOUD_MAX_BATCHES=2" in note.read_text() for note in notes)
-    secrets = [KEY, JWT, RPC, RPC[30:], MIRROR[27:]]
-    (customised / f"{process.pid}.environ").unlink()  # the user's own process has the user's environment
-    assert holding(tmp_path, secrets) == []
+    secrets = [KEY, JWT, RPC, KEY[8:40], RPC[30:], MIRROR[27:]]
+    assert holding(home, secrets) == []
+    assert list((home / "work").iterdir()) == []
+    environments = {path: path.read_text() for path in customised.glob("*.environ")}
+    (own,) = (path for path, text in environments.items() if KEY in text)  # the user's own process
+    environments.pop(own)
+    assert len(environments) >= STARTED.get(launcher, 0)
+    assert not [path for path, text in environments.items() if any(secret in text for secret in secrets)]
+    assert all("DECLOUD_MAX_BATCHES=2" in text for text in environments.values())
 
 
 def test_a_secret_in_a_file_would_be_found(tmp_path: Path) -> None:

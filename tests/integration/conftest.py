@@ -83,6 +83,7 @@ class Network:
             f"home={home}",
             "poll_interval=1",
             "budget=documented",  # a short training that does not depend on the machine's speed
+            "audit=off",  # an audit starts two processes that import torch
         ]
 
 

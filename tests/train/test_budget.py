@@ -22,6 +22,7 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.models.spec import BaseModel, ImageInput
+from decloud_pl.train.callbacks.delta import ProgressCallback
 from decloud_pl.train.fit.checkpoints import CheckpointCallback
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.deadline import DeadlineCallback
@@ -94,7 +95,7 @@ def fit(
 )
 def test_the_rate_falls_to_zero_at_the_deadline(seconds: Callable[[int], float], tmp_path: Path) -> None:
     drive = Drive(seconds)
-    deadline = DeadlineCallback(140.0, monotonic=drive, planned=True)
+    deadline = DeadlineCallback(999.0, monotonic=drive, planned_seconds=40.0)
     trainer = fit(tmp_path, drive, deadline, epochs=10)  # a hundred steps would never fit
     assert 136 < drive.time <= 140
     assert drive.rates == sorted(drive.rates, reverse=True)
@@ -131,6 +132,29 @@ def test_a_resumed_fit_continues_its_schedule(tmp_path: Path) -> None:
     assert again.rates[-1] < 0.05
 
 
+def test_the_runs_of_a_fit_share_its_planned_time(tmp_path: Path) -> None:
+    path = tmp_path / "training.ckpt"
+    first = Drive(lambda step: 1.0)
+    also = StopAt(), CheckpointCallback(path, fingerprint="x")
+    fit(tmp_path, first, DeadlineCallback(999.0, monotonic=first, planned_seconds=40.0), *also, epochs=10)
+    again = Drive(lambda step: 1.0)
+    again.time = 500.0
+    deadline = DeadlineCallback(999.0, monotonic=again, planned_seconds=40.0)
+    trainer = fit(tmp_path, again, deadline, epochs=10, checkpoint=path)
+    assert 38 <= trainer.global_step <= 40
+    assert again.rates[0] <= first.rates[-1]
+    assert again.rates[-1] < 0.05
+
+
+def test_the_reported_total_is_what_the_time_is_enough_for(tmp_path: Path) -> None:
+    drive = Drive(lambda step: 1.0)
+    deadline = DeadlineCallback(999.0, monotonic=drive, planned_seconds=40.0)
+    told: list[Progress] = []
+    trainer = fit(tmp_path, drive, deadline, ProgressCallback(told.append, deadline.share), epochs=10)
+    assert trainer.global_step < 42
+    assert {one.total_steps for one in told[1:]} == {40}
+
+
 FAST, SLOW = Pace(1e-6, 0.01, 60), Pace(1e-3, 1.0, 60)
 
 
@@ -153,9 +177,10 @@ def test_the_recipe_suits_time_and_data(pace: Pace, kind: str, samples: int, bas
 
 
 def test_as_many_epochs_as_fit_are_planned() -> None:
-    # 100 / (1000 × 0.009 + 1) = 10 epochs, and some to spare
+    # 100 / (1000 × 0.009 + 1) = 10 epochs, and half as many to spare
     choice = choose({"own": {}}, Pace(0.009, 1.0, 100), kind="image", samples=1000, base=0.1)
-    assert choice.epochs == 11
+    assert choice.epochs == 15
+    assert choice.seconds == 100
     assert "10.0 epochs in 100 s" in choice.note
 
 
@@ -259,7 +284,7 @@ def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_mode
 
 def test_a_stored_choice_is_reused(make_plan: MakePlan, tiny_model: BaseModel) -> None:
     plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, finish_by=8.0)
-    kept = {"fingerprint": plan.fingerprint(), "recipe": "small", "epochs": 2, "note": "As before."}
+    kept = {"fingerprint": plan.fingerprint(), "recipe": "small", "epochs": 2, "seconds": 7.0, "note": "As before."}
     (plan.round.folder / BUDGET_FILE).write_text(json.dumps(kept))
     _, told, _ = train(plan)
     assert "As before." in [one.note for one in told]

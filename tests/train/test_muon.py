@@ -82,7 +82,7 @@ def test_a_hidden_layer_gets_the_update_of_torchs_muon_in_the_size_of_adamw(shap
 
 
 class Reader(nn.Module):
-    """Has each kind of weight: embedded, hidden, too wide for Muon, attention and output."""
+    """Has each kind of weight: embedded, hidden, too wide for Muon, attention, sharded and output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,8 +93,10 @@ class Reader(nn.Module):
         self.tied = nn.Linear(8, 50)
         self.tied.weight = self.words.weight
         self.wide = nn.Linear(300, 400)
-        self.head = nn.Linear(16, 4)
         self.frozen.requires_grad_(False)
+        self.sharded = nn.Linear(8, 8)
+        self.sharded.weight = nn.Parameter(torch.zeros(64))
+        self.head = nn.Linear(16, 4)
 
 
 def test_embeddings_the_output_layer_and_wide_layers_are_not_hidden() -> None:

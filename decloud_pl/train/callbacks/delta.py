@@ -156,10 +156,15 @@ def _difference(found: Shapes, wanted: Shapes) -> str:
 
 
 class ProgressCallback(Callback):
-    """Call ``report`` with the progress of the fit, at most about 200 times."""
+    """Call ``report`` with the progress of the fit, at most about 200 times.
 
-    def __init__(self, report: Callable[[Progress], None]) -> None:
+    ``share`` returns the share of the fit's time that has passed, 0 to 1. If the time ends before the planned steps do,
+    the reported total is the number of steps until then.
+    """
+
+    def __init__(self, report: Callable[[Progress], None], share: Callable[[], float] | None = None) -> None:
         self._report = report
+        self._share = share
         self._step = -1
 
     def on_train_batch_end(
@@ -179,6 +184,9 @@ class ProgressCallback(Callback):
         loss = loss_of(outputs)
         if loss is not None:
             loss *= trainer.accumulate_grad_batches  # Lightning divided it by this number
+        passed = 0.0 if self._share is None else self._share()
+        if passed > 0:
+            total = min(total, max(step, round(step / passed)))
         self._report(Progress("fit", trainer.current_epoch, step, total, loss))
 
 

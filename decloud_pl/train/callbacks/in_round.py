@@ -73,9 +73,11 @@ class RoundCallbacks:
         average = AverageWeights(network=network) if {"ema", "average"} & set(names) else None
         deadline: DeadlineCallback | None = None
         if supervisor.finish_at is not None:
-            planned = setup.competes
             deadline = DeadlineCallback(
-                supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=stopped, planned=planned
+                supervisor.finish_at,
+                monotonic=supervisor.monotonic,
+                on_stop=stopped,
+                planned_seconds=setup.planned_seconds,
             )
         baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
         choice = Choice(setup.state, names, best, average, judge.select, supervisor, lambda: baseline.seconds)
@@ -93,7 +95,7 @@ class RoundCallbacks:
         callbacks = [
             best,  # first, because a later callback may swap the weights back after a validation
             *make_callbacks(setup.plan),
-            ProgressCallback(supervisor.report),
+            ProgressCallback(supervisor.report, None if deadline is None else deadline.share),
             average,
             deadline,
             baseline,

@@ -22,8 +22,9 @@ class DeadlineCallback(Callback):
     Args:
         stop_at: the deadline, in seconds on the scale of ``monotonic``.
         monotonic: returns the time in seconds.
-        on_stop: called when the deadline ends the fit before its last step, unless ``planned`` is true.
-        planned: whether the training was planned to last until the deadline.
+        on_stop: called when the deadline ends a fit before its last step that was planned by its number of steps.
+        planned_seconds: the seconds that the fit was planned to last, in one run or in several. The deadline is not
+            later than that. None if the fit was planned by its number of steps.
     """
 
     def __init__(
@@ -32,12 +33,12 @@ class DeadlineCallback(Callback):
         *,
         monotonic: Callable[[], float] = time.monotonic,
         on_stop: Callable[[Trainer], None] | None = None,
-        planned: bool = False,
+        planned_seconds: float | None = None,
     ) -> None:
         self._stop_at = stop_at
         self._monotonic = monotonic
         self._on_stop = on_stop
-        self._planned = planned
+        self._planned_seconds = planned_seconds
         self._last = 0.0
         self._slowest = 0.0
         self._begun: float | None = None
@@ -65,6 +66,8 @@ class DeadlineCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = self._begun = self._monotonic()
+        if self._planned_seconds is not None:
+            self._stop_at = min(self._stop_at, self._begun + (1 - self._resumed) * self._planned_seconds)
         # A resumed fit already has an update to submit.
         if trainer.global_step and agree(trainer, self._last >= self._stop_at):
             self._stop(trainer)
@@ -99,7 +102,7 @@ class DeadlineCallback(Callback):
         trainer.fit_loop.min_epochs = 0
         trainer.fit_loop.epoch_loop.min_steps = None
         total = trainer.estimated_stepping_batches
-        if not self.stopped and not self._planned and trainer.global_step < total:
+        if not self.stopped and self._planned_seconds is None and trainer.global_step < total:
             self.stopped = True
             if self._on_stop is not None:
                 self._on_stop(trainer)

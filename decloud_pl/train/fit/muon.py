@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-_FILTER_DIMENSIONS = 4
+_MATRIX_DIMENSIONS, _FILTER_DIMENSIONS = 2, 4
 _LONGEST_SIDE = 256
 """AdamW trains a linear layer whose shorter side is longer. On a CPU, Muon would double the time of a step."""
 _RMS_OF_ADAMW = 0.2
@@ -71,7 +71,7 @@ class MuonOnHidden(Optimizer):
         linear = [one.weight for one in layers if isinstance(one, nn.Linear)][:-1]
         linear += [one.in_proj_weight for one in layers if isinstance(one, nn.MultiheadAttention)]
         embedded = {id(one.weight) for one in layers if isinstance(one, (nn.Embedding, nn.EmbeddingBag))}
-        hidden = {id(one) for one in linear if one is not None and min(one.shape) <= _LONGEST_SIDE} - embedded
+        hidden = {id(one) for one in linear if one is not None and _is_narrow(one)} - embedded
         parameters = [one for one in module.parameters() if one.requires_grad]
         return [
             {"params": [one for one in parameters if (id(one) in hidden) is in_hidden], "use_muon": in_hidden}
@@ -146,6 +146,11 @@ def _ungrouped(given: Sequence[Any]) -> tuple[list[nn.Parameter], list[nn.Parame
 
 def _is_filter(parameter: nn.Parameter) -> bool:
     return parameter.ndim == _FILTER_DIMENSIONS and parameter.shape[1] > 1
+
+
+def _is_narrow(weight: torch.Tensor) -> bool:
+    # A sharded weight has one dimension.
+    return weight.ndim == _MATRIX_DIMENSIONS and min(weight.shape) <= _LONGEST_SIDE
 
 
 def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:

@@ -51,15 +51,15 @@ LOWER_RATE = 0.1
 class FitSetup:
     """Builds the parts of each fit. Every fit of a round starts with the same base model and data.
 
-    ``state`` is the base model's state dict, in CPU memory. ``competes`` says whether the recipe and the number of
-    epochs were chosen to use the time until the deadline.
+    ``state`` is the base model's state dict, in CPU memory. ``planned_seconds`` is the time for which the recipe and
+    the number of epochs were chosen; None if the training keeps its configured values.
     """
 
     plan: TrainingPlan
     base: BaseModel
     state: State
     data: LightningDataModule
-    competes: bool = False
+    planned_seconds: float | None = None
 
     @classmethod
     def of(cls, plan: TrainingPlan, base: BaseModel) -> FitSetup:

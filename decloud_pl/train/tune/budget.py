@@ -28,8 +28,8 @@ from decloud_pl.train.tune.trial import seconds_per_batch
 
 logger = logging.getLogger(__name__)
 
-_SPARE = 1.1
-"""Planned epochs per epoch that fits, so that time ends the training even on a machine that becomes faster."""
+_SPARE = 1.5
+"""Planned epochs per epoch that fits, so that time ends the training even if the machine was busy while measured."""
 _LEAST_RACE_SECONDS = 2.0
 """Shorter trainings hardly differ from the base model."""
 
@@ -62,12 +62,14 @@ class Choice:
         fingerprint: the plan's fingerprint.
         recipe: the recipe's name; empty if no recipe suits, so the training keeps its configured values.
         epochs: the value for Lightning's ``max_epochs``; unused if ``recipe`` is empty.
+        seconds: how long the fit and what follows it may take; unused if ``recipe`` is empty.
         note: a sentence that sums up the choice.
     """
 
     fingerprint: str
     recipe: str
     epochs: int
+    seconds: float
     note: str
 
 
@@ -100,7 +102,7 @@ def competing(setup: FitSetup, score: Callable[[State], float | None], superviso
     supervisor.note("probe", choice.note)
     if not choice.recipe:
         return setup
-    return dataclasses.replace(_with(setup, known[choice.recipe], choice.epochs), competes=True)
+    return dataclasses.replace(_with(setup, known[choice.recipe], choice.epochs), planned_seconds=choice.seconds)
 
 
 def _planned(
@@ -121,7 +123,8 @@ def _planned(
     base = score(setup.state) or 0.0
     per_scoring = supervisor.monotonic() - begun
     whole = min(supervisor.time_left(), setup.config.budget_seconds)
-    pace = Pace(per_sample, per_scoring, whole - seconds_after_the_fit(setup.candidates, per_scoring, whole))
+    reserve = seconds_after_the_fit(setup.candidates, per_scoring, whole)
+    pace = Pace(per_sample, per_scoring, whole - reserve)
     share, result = recipes.race_share(setup.config), ""
     if share:
         suited = {
@@ -133,7 +136,7 @@ def _planned(
         known, result = _raced(setup, suited, share, pace, samples, score, supervisor)
         pace = dataclasses.replace(pace, left=pace.left - (supervisor.monotonic() - begun))
     choice = choose(known, pace, kind=kind, samples=samples, base=base, fingerprint=fingerprint)
-    return dataclasses.replace(choice, note=f"{choice.note}{result}")
+    return dataclasses.replace(choice, seconds=pace.left + reserve, note=f"{choice.note}{result}")
 
 
 def _raced(
@@ -166,7 +169,7 @@ def choose(
 ) -> Choice:
     """Choose the first recipe whose conditions hold, and the number of epochs.
 
-    The number is a tenth more than the epochs for which the time is enough, but at most the recipe's ``max_epochs``.
+    The number is one and a half times the epochs for which the time is enough, but at most the recipe's ``max_epochs``.
 
     If no recipe's conditions hold, the choice has no recipe, and the training keeps its configured values.
 
@@ -188,9 +191,9 @@ def choose(
                 f"The time is enough for {fit:.1f} epochs in {pace.left:.0f} s{used}. "
                 f"Recipe {name}, from a base model at {100 * base:.1f} %."
             )
-            return Choice(fingerprint, name, epochs, note)
+            return Choice(fingerprint, name, epochs, pace.left, note)
     note = f"{fit:.1f} epochs fit in {pace.left:.0f} s. No recipe suits that, so the configured values apply."
-    return Choice(fingerprint, "", 1, note)
+    return Choice(fingerprint, "", 1, pace.left, note)
 
 
 def read(path: Path, fingerprint: str) -> Choice | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -56,8 +57,7 @@ def race(
         # Each training, and then the round's fit, must start with the current random number state.
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             module = trained.module()
-            end = supervisor.monotonic() + seconds
-            deadline = DeadlineCallback(end, monotonic=supervisor.monotonic, planned=True)
+            deadline = DeadlineCallback(math.inf, monotonic=supervisor.monotonic, planned_seconds=seconds)
             trained.fit(module, [deadline, _CheckStop(supervisor)], logger=False).run()
         reached[name] = score(trained_network(module, setup.state).state_dict()) or 0.0
         supervisor.report(Progress("probe", accuracy=reached[name]))

@@ -19,6 +19,7 @@ _FIXES_A_TRAINING = (
     *("optimizer", "scheduler", "tune"),
 )
 """Settings of how long and how fast a training learns. If the user sets one of them, the training does not compete."""
+_SETS_THE_RATE = ".StochasticWeightAveraging"
 _COUNTS = Range("a list of numbers of at least 1, or []", lambda numbers: all(number >= 1 for number in numbers))
 
 
@@ -93,9 +94,11 @@ class TrainingConfig:
     def competes(self, given: Collection[str]) -> bool:
         """Return whether the settings let a training use the time until the round's deadline.
 
-        The result is True if ``budget`` is ``compete`` and the user has set none of the settings in
-        `_FIXES_A_TRAINING`. If it is False, the training uses its settings as they are. ``given`` contains the dotted
-        names of the settings that the user has set.
+        The result is True if ``budget`` is ``compete``, the user has set none of the settings in `_FIXES_A_TRAINING`,
+        and no callback sets the learning rate by itself. If it is False, the training uses its settings as they are.
+        ``given`` contains the dotted names of the settings that the user has set.
         """
         fixed = any(f"{place}.".startswith(f"{one}.") for place in given for one in _FIXES_A_TRAINING)
-        return self.budget == "compete" and not fixed
+        callbacks = [node for node in (self.callbacks or {}).values() if node]
+        sets_the_rate = any(str(node.get("_target_")).endswith(_SETS_THE_RATE) for node in callbacks)
+        return self.budget == "compete" and not fixed and not sets_the_rate

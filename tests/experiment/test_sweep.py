@@ -93,17 +93,17 @@ def test_a_sweep_as_its_file_says(
     assert done.returncode == 0, done.stderr
     assert "after %" in done.stdout
     monkeypatch.setenv("DECLOUD_HOME", str(home))
-    assert trainer(["sweeps", "--json", "--csv", str(tmp_path / "t.csv"), "--plot", str(tmp_path / "p.png")]) == 0
+    assert trainer(["sweeps", "--json", "--csv", str(home / "t.csv"), "--plot", str(home / "p.png")]) == 0
     document = json.loads(capsys.readouterr().out)
     expected = 4 if launcher in VARIED else 2
     assert [run["run"] for run in document["runs"]] == [str(number) for number in range(expected)]
     assert all(run["accuracy_after"] is not None for run in document["runs"])
     assert set(document["differing"]) == VARIED.get(launcher, {"optimizer.lr"})
-    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((home / "t.csv").read_text().splitlines()))
     assert [float(row["optimizer.lr"]) for row in rows] == [
         run["parameters"]["optimizer.lr"] for run in document["runs"]
     ]
-    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
     secrets = [KEY, JWT, RPC, KEY[8:40], RPC[30:], MIRROR[27:]]
     assert holding(home, secrets) == []
     assert list((home / "work").iterdir()) == []

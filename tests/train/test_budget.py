@@ -140,6 +140,7 @@ def test_the_runs_of_a_fit_share_its_planned_time(tmp_path: Path) -> None:
     again = Drive(lambda step: 1.0)
     again.time = 500.0
     deadline = DeadlineCallback(999.0, monotonic=again, planned_seconds=40.0)
+    deadline.reserve(100.0)  # the deadline remains much later
     trainer = fit(tmp_path, again, deadline, epochs=10, checkpoint=path)
     assert 38 <= trainer.global_step <= 40
     assert again.rates[0] <= first.rates[-1]
@@ -200,6 +201,7 @@ def test_without_a_suitable_recipe_nothing_is_planned() -> None:
         ("seed=1", True),
         ("trainer=cpu", True),
         ("callbacks=ema", True),
+        ("callbacks=swa", False),
         ("recipe=long", True),
         ("epochs=2", False),
         ("trainer.max_epochs=2", False),
@@ -334,12 +336,54 @@ def test_without_time_for_a_race_the_first_suitable_recipe_is_chosen(
     assert "each" not in choice["note"]
 
 
+class FailsAt(torch.optim.SGD):
+    """Fails in its second step."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["steps"] = group.get("steps", 0) + 1
+            if group["steps"] == 2:
+                raise RuntimeError("no kernel for this network")
+        return super().step(closure)
+
+
+def test_a_recipe_that_fails_does_not_take_part(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    plan = racing(make_plan, tiny_model, share=0.4, finish_by=20.0, allow_packages=("tests",))
+    fails = {"optimizer": {"_target_": f"{FailsAt.__module__}.FailsAt", "_partial_": True, "lr": 0.1}}
+    several = {"still": STILL, "fails": fails, "learns": LEARNS}
+    config = dataclasses.replace(plan.config, recipe={**plan.config.recipe, "candidates": several})
+    plan = dataclasses.replace(plan, config=config)
+    train(plan)
+    choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
+    assert choice["recipe"] == "learns"
+    assert "fails" not in choice["note"]
+
+
+def test_the_winner_of_a_race_is_used_although_the_race_took_time(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    plan = racing(make_plan, tiny_model, share=0.4, finish_by=20.0)
+    needs = {**LEARNS, "when": {"epochs": 40}}
+    recipe = {**plan.config.recipe, "candidates": {"still": STILL, "learns": needs}}
+    train(dataclasses.replace(plan, config=dataclasses.replace(plan.config, recipe=recipe)))
+    choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
+    (fit,) = re.findall(r"for (\d+\.\d) epochs", choice["note"])
+    assert choice["recipe"] == "learns"
+    assert float(fit) < 40
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs"), [("decloud_pl.train.fit.schedule.cosine", 15), ("torch.optim.lr_scheduler.StepLR", 11)]
+)
+def test_a_schedule_that_follows_the_steps_gets_fewer_spare_epochs(schedule: str, epochs: int) -> None:
+    own = {"scheduler": {"_target_": schedule}, "trainer": None}
+    assert choose({"own": own}, Pace(0.009, 1.0, 100), kind="image", samples=1000, base=0.1).epochs == epochs
+
+
 def test_a_race_stops_on_request(make_plan: MakePlan, tiny_model: BaseModel) -> None:
     plan = racing(make_plan, tiny_model, share=0.5, finish_by=16.0)
     told: list[Progress] = []
 
     def requested() -> bool:
-        return any(one.stage == "probe" for one in told)  # the race has trained with the first recipe
+        return any(one.stage == "probe" and one.step > 1 for one in told)
 
     with pytest.raises(TrainingStopped):
         train_round(plan, Supervisor(told.append, stop_requested=requested, monotonic=Ticking()), now=0.0)
@@ -353,9 +397,11 @@ def test_a_race_stops_on_request(make_plan: MakePlan, tiny_model: BaseModel) -> 
         ({"race": 0.1}, "recipe.race is not a part of a recipe."),
         ({"optimizer": "sgd"}, "recipe.optimizer must be a mapping (got 'sgd')."),
         ({"when": {"epoch": 3}}, "recipe.when.epoch is not a condition. Use kind, most_samples, base, epochs."),
+        ({"when": {"kind": "images"}}, "recipe.when.kind must be image or text (got 'images')."),
         ({"when": {"epochs": "3"}}, "recipe.when.epochs must be a number (got '3')."),
         ({"candidates": {"a": 3}}, "recipe.candidates.a must be a recipe (got 3)."),
         ({"candidates": {"a": {"lr": 3}}}, "recipe.candidates.a.lr is not a part of a recipe."),
+        ({"candidates": {}, "trainer": {}}, "recipe.trainer is not a part of a recipe with candidates."),
         ({"candidates": {}, "race": 0.6}, "recipe.race must be a number from 0 to 0.5 (got 0.6)."),
         ({"candidates": {}, "race": True}, "recipe.race must be a number from 0 to 0.5 (got True)."),
     ],

@@ -202,6 +202,16 @@ def test_the_average_is_over_the_last_steps_even_of_a_fit_that_was_interrupted(t
     assert torch.equal(resumed.weights(trainer.lightning_module)["network.1.weight"], average)
 
 
+def test_the_average_is_over_the_last_part_of_the_time_if_that_ends_first(tmp_path: Path) -> None:
+    clock = Clock()
+    deadline = DeadlineCallback(999.0, monotonic=clock, planned_seconds=8.5)
+    average, snapshots = AverageWeights(share=0.4, snapshots=6, passed=deadline.share), Snapshots()
+    trainer = fit(tmp_path, [Tick(clock), deadline, average, snapshots])
+    assert trainer.global_step == 8  # of 15; the last six of them would begin later
+    expected = torch.stack([snapshots.taken[step] for step in (6, 7, 8)]).mean(0)
+    torch.testing.assert_close(average.weights(trainer.lightning_module)["network.1.weight"], expected)
+
+
 class Slow(CheckpointCallback):
     """Spends a second of the clock on each checkpoint."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ class AverageWeights(Callback):
     Args:
         network: the trained network. The default is the module itself.
         share: the fraction of the fit's steps, counted from its end, that the mean covers.
+        passed: returns the share of the fit's time that has passed, 0 to 1. If the time ends before the planned steps
+            do, the mean covers the fraction ``share`` of the time.
         snapshots: approximate number of snapshots in the mean. The moving average uses snapshots of the whole fit, at
             the same intervals.
         decay: weight of the previous moving average when a snapshot is added. The snapshot has weight 1 - ``decay``.
@@ -35,11 +37,13 @@ class AverageWeights(Callback):
         *,
         network: nn.Module | None = None,
         share: float = 0.25,
+        passed: Callable[[], float] | None = None,
         snapshots: int = 20,
         decay: float = 0.8,
     ) -> None:
         self._network = network
         self._share = share
+        self._passed = passed
         self._snapshots = snapshots
         self._decay = decay
         self._step = -1
@@ -68,7 +72,8 @@ class AverageWeights(Callback):
         self._step = step
         self.seen += 1
         averages = [(self._moving, 1.0 if self.seen == 1 else 1 - self._decay)]
-        if total - last < step <= total:
+        is_last = self._passed is not None and self._passed() > 1 - self._share
+        if total - last < step <= total or is_last:
             self.count += 1
             averages.append((self._mean, 1 / self.count))
         for name, tensor in (self._network or pl_module).state_dict().items():

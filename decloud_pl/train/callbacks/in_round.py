@@ -70,7 +70,6 @@ class RoundCallbacks:
         keep = SOUP_CHECKPOINTS if "soup" in names else 1
         by_score = setup.source is None
         best = BestWeights(network=network, score=judge.select, report=evaluated, by_score=by_score, keep=keep)
-        average = AverageWeights(network=network) if {"ema", "average"} & set(names) else None
         deadline: DeadlineCallback | None = None
         if supervisor.finish_at is not None:
             deadline = DeadlineCallback(
@@ -79,6 +78,8 @@ class RoundCallbacks:
                 on_stop=stopped,
                 planned_seconds=setup.planned_seconds,
             )
+        passed = None if deadline is None else deadline.share
+        average = AverageWeights(network=network, passed=passed) if {"ema", "average"} & set(names) else None
         baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
         choice = Choice(setup.state, names, best, average, judge.select, supervisor, lambda: baseline.seconds)
         writer = judge.writer(setup.config.update, note=lambda text: supervisor.note("encode", text))
@@ -95,7 +96,7 @@ class RoundCallbacks:
         callbacks = [
             best,  # first, because a later callback may swap the weights back after a validation
             *make_callbacks(setup.plan),
-            ProgressCallback(supervisor.report, None if deadline is None else deadline.share),
+            ProgressCallback(supervisor.report, passed),
             average,
             deadline,
             baseline,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +24,8 @@ class DeadlineCallback(Callback):
         stop_at: the deadline, in seconds on the scale of ``monotonic``.
         monotonic: returns the time in seconds.
         on_stop: called when the deadline ends a fit before its last step that was planned by its number of steps.
-        planned_seconds: the seconds that the fit was planned to last, in one run or in several. The deadline is not
-            later than that. None if the fit was planned by its number of steps.
+        planned_seconds: the seconds that the fit was planned to last, in one run or in several. It ends at the deadline
+            or after this time, whichever is earlier. None if the fit was planned by its number of steps.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class DeadlineCallback(Callback):
         self._monotonic = monotonic
         self._on_stop = on_stop
         self._planned_seconds = planned_seconds
+        self._planned_end = math.inf
         self._last = 0.0
         self._slowest = 0.0
         self._begun: float | None = None
@@ -51,13 +53,13 @@ class DeadlineCallback(Callback):
         After a resume, the share continues from its value in the checkpoint.
         """
         if self._begun is not None:
-            whole, passed = self._stop_at - self._begun, self._monotonic() - self._begun
+            whole, passed = self._end() - self._begun, self._monotonic() - self._begun
             of_this_run = min(1.0, passed / whole) if whole > 0 else 1.0
             self._share = max(self._share, self._resumed + (1 - self._resumed) * of_this_run)
         return self._share
 
     def reserve(self, seconds: float) -> None:
-        """Make the deadline ``seconds`` earlier.
+        """Make the deadline ``seconds`` earlier. The planned time stays the same.
 
         The time between the end of the previous step and this call does not count as part of the next step.
         """
@@ -67,9 +69,9 @@ class DeadlineCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = self._begun = self._monotonic()
         if self._planned_seconds is not None:
-            self._stop_at = min(self._stop_at, self._begun + (1 - self._resumed) * self._planned_seconds)
+            self._planned_end = self._begun + (1 - self._resumed) * self._planned_seconds
         # A resumed fit already has an update to submit.
-        if trainer.global_step and agree(trainer, self._last >= self._stop_at):
+        if trainer.global_step and agree(trainer, self._last >= self._end()):
             self._stop(trainer)
 
     def on_train_batch_end(
@@ -83,7 +85,7 @@ class DeadlineCallback(Callback):
             if batch_idx % LOOK_EVERY:
                 return
             ahead = LOOK_EVERY
-        if agree(trainer, now + ahead * self._slowest > self._stop_at):
+        if agree(trainer, now + ahead * self._slowest > self._end()):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,6 +97,9 @@ class DeadlineCallback(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._share = self._resumed = float(checkpoint.get(_KEY, 0.0))
+
+    def _end(self) -> float:
+        return min(self._stop_at, self._planned_end)
 
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True

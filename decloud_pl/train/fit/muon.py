@@ -65,10 +65,13 @@ class MuonOnHidden(Optimizer):
     def groups_of(module: nn.Module) -> list[dict[str, Any]]:
         """Return a module's trainable parameters in two groups: those of hidden linear layers, and all others.
 
-        The last linear layer is the output layer, which AdamW trains, as it does weights that an embedding shares.
+        The last linear layer of the network is the output layer, which AdamW trains, as it does weights that an
+        embedding shares. The network is the module's attribute ``network`` if it has one, otherwise the module itself.
         """
-        layers = list(module.modules())
-        linear = [one.weight for one in layers if isinstance(one, nn.Linear)][:-1]
+        inner = getattr(module, "network", None)
+        network = inner if isinstance(inner, nn.Module) else module
+        layers = list(network.modules())
+        linear = [one.weight for one in layers if isinstance(one, nn.Linear) and one.weight.requires_grad][:-1]
         linear += [one.in_proj_weight for one in layers if isinstance(one, nn.MultiheadAttention)]
         embedded = {id(one.weight) for one in layers if isinstance(one, (nn.Embedding, nn.EmbeddingBag))}
         hidden = {id(one) for one in linear if one is not None and _is_narrow(one)} - embedded

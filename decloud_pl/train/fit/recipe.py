@@ -17,6 +17,7 @@ Config = TypeVar("Config", bound=TrainingConfig)
 _REPLACED = ("optimizer", "scheduler")
 """Nodes that a recipe replaces, because the arguments of one class do not fit another."""
 _SEVERAL, _RACE, _WHEN = "candidates", "race", "when"
+_KINDS = ("image", "text")
 _CONDITIONS = ("kind", "most_samples", "base", "epochs")
 _LONGEST_RACE = 0.5
 _MERGED = ("module", "datamodule", "callbacks", "trainer")
@@ -59,12 +60,15 @@ def _check(where: str, recipe: Any, keys: Collection[str]) -> None:
         raise ConfigError(f"{where} must be a recipe (got {recipe!r}).", fix=f"It may have {', '.join(keys)}.")
     for key, value in recipe.items():
         if key not in keys:
-            raise ConfigError(f"{where}.{key} is not a part of a recipe.", fix=f"Use {', '.join(keys)}.")
+            own = "a recipe" if _RACE not in keys else f"a recipe with {_SEVERAL}"
+            raise ConfigError(f"{where}.{key} is not a part of {own}.", fix=f"Use {', '.join(keys)}.")
         if key != _RACE and value is not None and not isinstance(value, Mapping):
             raise ConfigError(f"{where}.{key} must be a mapping (got {value!r}).", fix="See conf/recipe/fast.yaml.")
     for key, value in (recipe.get(_WHEN) or {}).items():
         if key not in _CONDITIONS:
             raise ConfigError(f"{where}.{_WHEN}.{key} is not a condition.", fix=f"Use {', '.join(_CONDITIONS)}.")
+        if key == "kind" and value not in _KINDS:
+            raise ConfigError(f"{where}.{_WHEN}.kind must be {' or '.join(_KINDS)} (got {value!r}).", fix="Correct it.")
         if key != "kind" and not _is_number(value):
             raise ConfigError(f"{where}.{_WHEN}.{key} must be a number (got {value!r}).", fix="Correct the recipe.")
 
@@ -104,7 +108,7 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
         if not recipe.get(name) or (name in _REPLACED and name in given):
             continue
         own, wanted = dict(getattr(config, name) or {}), dict(recipe[name])
-        if "augment" in wanted:
+        if wanted.get("augment"):
             harmless = _harmless(wanted["augment"], config.dataset)
             changed = {key: one for key, one in harmless.items() if f"{name}.augment.{key}" not in given}
             wanted["augment"] = {**(own.get("augment") or {}), **changed}

@@ -144,10 +144,15 @@ class Finisher:
             score=self.judge.select,
             report=lambda accuracy: supervisor.report(Progress("evaluate", accuracy=accuracy)),
         )
-        callbacks: list[Callback] = [best, *make_callbacks(setup.plan), ProgressCallback(supervisor.report)]
+        callbacks: list[Callback] = [best, *make_callbacks(setup.plan)]
+        passed = None
         if supervisor.finish_at is not None:
             stop_at = supervisor.finish_at - (WRITE_AND_JUDGE + SLACK) * self.callbacks.baseline.seconds
-            callbacks.append(DeadlineCallback(stop_at, monotonic=supervisor.monotonic))
+            seconds = setup.planned_seconds
+            deadline = DeadlineCallback(stop_at, monotonic=supervisor.monotonic, planned_seconds=seconds)
+            callbacks.append(deadline)
+            passed = deadline.share
+        callbacks.append(ProgressCallback(supervisor.report, passed))
         path = setup.round.folder / LOWER_RATE_CHECKPOINT
         callbacks.append(setup.checkpoints(path, supervisor))
         supervisor.note("choose", f"Training again from the base model at learning rate {rate}.")

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _SPARE = 1.5
 """Planned epochs per epoch that fits, so that time ends the training even if the machine was busy while measured."""
+_SPARE_OF_OTHERS = 1.1
+"""The same for a recipe with a schedule that follows only the steps. More would leave its rate high at the end."""
+_FOLLOW_THE_TIME = "decloud_pl.train.fit.schedule."
 _LEAST_RACE_SECONDS = 2.0
 """Shorter trainings hardly differ from the base model."""
 
@@ -62,7 +65,7 @@ class Choice:
         fingerprint: the plan's fingerprint.
         recipe: the recipe's name; empty if no recipe suits, so the training keeps its configured values.
         epochs: the value for Lightning's ``max_epochs``; unused if ``recipe`` is empty.
-        seconds: how long the fit and what follows it may take; unused if ``recipe`` is empty.
+        seconds: how long the fit may take; unused if ``recipe`` is empty.
         note: a sentence that sums up the choice.
     """
 
@@ -122,9 +125,9 @@ def _planned(
     begun = supervisor.monotonic()
     base = score(setup.state) or 0.0
     per_scoring = supervisor.monotonic() - begun
-    whole = min(supervisor.time_left(), setup.config.budget_seconds)
-    reserve = seconds_after_the_fit(setup.candidates, per_scoring, whole)
-    pace = Pace(per_sample, per_scoring, whole - reserve)
+    left = supervisor.time_left()
+    left -= seconds_after_the_fit(setup.candidates, per_scoring, left)
+    pace = Pace(per_sample, per_scoring, min(left, setup.config.budget_seconds))
     share, result = recipes.race_share(setup.config), ""
     if share:
         suited = {
@@ -136,7 +139,7 @@ def _planned(
         known, result = _raced(setup, suited, share, pace, samples, score, supervisor)
         pace = dataclasses.replace(pace, left=pace.left - (supervisor.monotonic() - begun))
     choice = choose(known, pace, kind=kind, samples=samples, base=base, fingerprint=fingerprint)
-    return dataclasses.replace(choice, seconds=pace.left + reserve, note=f"{choice.note}{result}")
+    return dataclasses.replace(choice, note=f"{choice.note}{result}")
 
 
 def _raced(
@@ -154,14 +157,15 @@ def _raced(
     visibly, return the recipes unchanged.
     """
     short = dataclasses.replace(pace, left=share * pace.left / max(1, len(known)) - pace.per_scoring)
-    epochs = max(1, math.ceil(_SPARE * short.epochs(samples)))
     if len(known) < 2 or short.left < _LEAST_RACE_SECONDS:
         return known, ""
-    setups = {name: _with(setup, recipe, epochs) for name, recipe in known.items()}
+    fit = short.epochs(samples)
+    setups = {name: _with(setup, one, max(1, math.ceil(_spare(one) * fit))) for name, one in known.items()}
     reached = race(setups, seconds=short.left, score=score, supervisor=supervisor)
     best = max(reached, key=lambda name: reached[name])  # the first of several equal ones
     results = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy in reached.items())
-    return {best: known[best]}, f" After {short.left:.0f} s each: {results}."
+    # The conditions held before the race took some of the time.
+    return {best: {**known[best], "when": None}}, f" After {short.left:.0f} s each: {results}."
 
 
 def choose(
@@ -170,6 +174,7 @@ def choose(
     """Choose the first recipe whose conditions hold, and the number of epochs.
 
     The number is one and a half times the epochs for which the time is enough, but at most the recipe's ``max_epochs``.
+    If the recipe's schedule follows only the steps, it is a tenth more.
 
     If no recipe's conditions hold, the choice has no recipe, and the training keeps its configured values.
 
@@ -184,8 +189,8 @@ def choose(
     fit = pace.epochs(samples)
     for name, recipe in known.items():
         if recipes.suits(recipe, kind=kind, samples=samples, base=base, epochs=fit):
-            most = recipe.get("trainer", {}).get("max_epochs", math.inf)
-            epochs = max(1, math.ceil(min(most, _SPARE * fit)))
+            most = (recipe.get("trainer") or {}).get("max_epochs") or math.inf
+            epochs = max(1, math.ceil(min(most, _spare(recipe) * fit)))
             used = f"; {most} are enough" if fit > most else ""
             note = (
                 f"The time is enough for {fit:.1f} epochs in {pace.left:.0f} s{used}. "
@@ -194,6 +199,11 @@ def choose(
             return Choice(fingerprint, name, epochs, pace.left, note)
     note = f"{fit:.1f} epochs fit in {pace.left:.0f} s. No recipe suits that, so the configured values apply."
     return Choice(fingerprint, "", 1, pace.left, note)
+
+
+def _spare(recipe: Recipe) -> float:
+    target = (recipe.get("scheduler") or {}).get("_target_", _FOLLOW_THE_TIME)
+    return _SPARE if target.startswith(_FOLLOW_THE_TIME) else _SPARE_OF_OTHERS
 
 
 def read(path: Path, fingerprint: str) -> Choice | None:

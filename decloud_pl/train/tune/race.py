@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from decloud_pl.train.callbacks.delta import trained_network
+from decloud_pl.errors import TrainingError, TrainingStopped
+from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
 from decloud_pl.train.fit.deadline import DeadlineCallback
 from decloud_pl.train.fit.setup import FitSetup, State
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.tune.trial import quick_trainer
+
+logger = logging.getLogger(__name__)
 
 
 class _CheckStop(Callback):
@@ -36,6 +40,8 @@ def race(
 ) -> dict[str, float]:
     """Train with each setup for the same time, and return the accuracy (0 to 1) that each reaches.
 
+    The result leaves out a setup whose training failed.
+
     A training starts from the base model. Its learning rate completes the recipe's schedule in the short time, because
     a model gains most while the rate falls. All weights are discarded.
 
@@ -43,14 +49,15 @@ def race(
         setups: the setups by recipe. Each has the number of epochs that fits into ``seconds``.
         seconds: duration of each training.
         score: returns the accuracy of given weights, or None if it cannot be measured. None counts as 0.
-        supervisor: receives a progress after each training.
+        supervisor: receives the progress of each training.
 
     Raises:
         TrainingStopped: a stop was requested.
         ConfigError: a node cannot be built.
-        TrainingError: a training failed.
+        TrainingError: all trainings failed.
     """
     reached: dict[str, float] = {}
+    failed: TrainingError | None = None
     for name, setup in setups.items():
         trainer = setup.config.trainer
         trained = setup.with_nodes(trainer=quick_trainer(trainer, max_epochs=trainer["max_epochs"]))
@@ -58,7 +65,17 @@ def race(
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             module = trained.module()
             deadline = DeadlineCallback(math.inf, monotonic=supervisor.monotonic, planned_seconds=seconds)
-            trained.fit(module, [deadline, _CheckStop(supervisor)], logger=False).run()
+            progress = ProgressCallback(supervisor.as_stage("probe").report, deadline.share)
+            try:
+                trained.fit(module, [deadline, progress, _CheckStop(supervisor)], logger=False).run()
+            except TrainingStopped:
+                raise
+            except TrainingError as error:
+                logger.warning("The recipe %s does not take part in the race. %s", name, error)
+                failed = error
+                continue
         reached[name] = score(trained_network(module, setup.state).state_dict()) or 0.0
         supervisor.report(Progress("probe", accuracy=reached[name]))
+    if not reached and failed is not None:
+        raise failed
     return reached

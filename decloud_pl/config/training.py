@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -99,6 +99,6 @@ class TrainingConfig:
         ``given`` contains the dotted names of the settings that the user has set.
         """
         fixed = any(f"{place}.".startswith(f"{one}.") for place in given for one in _FIXES_A_TRAINING)
-        callbacks = [node for node in (self.callbacks or {}).values() if node]
+        callbacks = [node for node in (self.callbacks or {}).values() if isinstance(node, Mapping)]
         sets_the_rate = any(str(node.get("_target_")).endswith(_SETS_THE_RATE) for node in callbacks)
         return self.budget == "compete" and not fixed and not sets_the_rate

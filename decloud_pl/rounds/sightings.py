@@ -114,7 +114,8 @@ class Sightings:
             block = round_.id // _BLOCK
             if block not in blocks:  # read only the blocks of these rounds
                 blocks[block] = endings(self._journal, range(block * _BLOCK, (block + 1) * _BLOCK))
-            if blocks[block].get(round_.id) == ending:
+            # The event that reports the scores may arrive after the round was stored without their time.
+            if blocks[block].get(round_.id) == ending and round_.id not in self._scored_at:
                 return
             row = self._row(round_, ending, now)
             changed.append(row)
@@ -124,8 +125,8 @@ class Sightings:
         yield see
         store_rounds(self._journal, changed)
         for row in changed:
-            for times in (self._submitted_at, self._scored_at, self._looks):
-                times.pop(row.round_id, None)
+            self._scored_at.pop(row.round_id, None)
+            self._looks.pop(row.round_id, None)
         latest = sorted(self._unsplit)[-_REMEMBERED:]
         self._unsplit = {round_id: self._unsplit[round_id] for round_id in latest}
 

@@ -116,6 +116,22 @@ def test_events_show_the_time_from_the_last_submission_to_the_scores(watch: Watc
     assert watch.record().scoring_seconds == 70.0
 
 
+def test_an_event_that_arrives_after_the_round_was_stored_still_gives_the_time(watch: Watch) -> None:
+    for trainer in range(2):
+        watch.sightings.on_event(GradientsSubmitted(1, Pubkey.new_unique(), "cid", trainer + 1))
+    watch.look(COMPLETED)
+    assert watch.record().scoring_seconds is None
+    watch.here += 10
+    watch.sightings.on_event(ValidationCompleted(1))
+    for _ in range(2):
+        watch.here += 3_000
+        watch.look(COMPLETED)
+        assert watch.record().scoring_seconds == 10.0
+    before = watch.journal.connection.total_changes
+    watch.look(COMPLETED)
+    assert watch.journal.connection.total_changes == before
+
+
 def test_a_round_with_a_missing_submission_is_timed_from_its_deadline(watch: Watch) -> None:
     round_ = dataclasses.replace(COMPLETED, submissions_count=1, submit_deadline=NOW + 20)
     watch.sightings.on_event(GradientsSubmitted(1, Pubkey.new_unique(), "cid", 1))

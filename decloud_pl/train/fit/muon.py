@@ -73,8 +73,8 @@ class MuonOnHidden(Optimizer):
         layers = list(network.modules())
         linear = [one.weight for one in layers if isinstance(one, nn.Linear) and one.weight.requires_grad][:-1]
         linear += [one.in_proj_weight for one in layers if isinstance(one, nn.MultiheadAttention)]
-        embedded = {id(one.weight) for one in layers if isinstance(one, (nn.Embedding, nn.EmbeddingBag))}
-        hidden = {id(one) for one in linear if one is not None and _is_narrow(one)} - embedded
+        embeddings = {id(one.weight) for one in layers if isinstance(one, (nn.Embedding, nn.EmbeddingBag))}
+        hidden = {id(one) for one in linear if one is not None and _is_narrow(one)} - embeddings
         parameters = [one for one in module.parameters() if one.requires_grad]
         return [
             {"params": [one for one in parameters if (id(one) in hidden) is in_hidden], "use_muon": in_hidden}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -171,7 +172,8 @@ class Diary:
         try:
             await asyncio.wait_for(wait(), patience)
         except TimeoutError:
-            seen = "\n".join(str(event) for event in self.events[-_SHOWN:]) or "nothing"
+            runs = [(str(event), len(list(same))) for event, same in groupby(self.events)]
+            seen = "\n".join(event if count == 1 else f"{event} ({count} times)" for event, count in runs[-_SHOWN:])
             raise AssertionError(f"Timed out after {patience:g} s. The last events were:\n{seen}") from None
 
     async def looks(self, round_id: int, times: int) -> None:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from decloud_pl.config import load as load_settings
     from decloud_pl.experiment.run import run_experiment
     from decloud_pl.localnet.network import LocalNetwork
+    from decloud_pl.models.inputs import ImageInput, TextInput
     from decloud_pl.models.package import save as save_model
     from decloud_pl.models.quarantine.opening import open_base_model
-    from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
+    from decloud_pl.models.spec import ModelSpec
     from decloud_pl.session import Session
     from decloud_pl.train.callbacks.delta import DeltaCallback
     from decloud_pl.train.fit.datamodule import RoundDataModule
@@ -44,13 +45,13 @@ __all__ += errors.__all__
 
 _LAZY = {
     "DeltaCallback": ("decloud_pl.train.callbacks.delta", "DeltaCallback"),
-    "ImageInput": ("decloud_pl.models.spec", "ImageInput"),
+    "ImageInput": ("decloud_pl.models.inputs", "ImageInput"),
     "LocalNetwork": ("decloud_pl.localnet.network", "LocalNetwork"),
     "ModelSpec": ("decloud_pl.models.spec", "ModelSpec"),
     "RoundDataModule": ("decloud_pl.train.fit.datamodule", "RoundDataModule"),
     "RoundModule": ("decloud_pl.train.fit.module", "RoundModule"),
     "Session": ("decloud_pl.session", "Session"),
-    "TextInput": ("decloud_pl.models.spec", "TextInput"),
+    "TextInput": ("decloud_pl.models.inputs", "TextInput"),
     "load_settings": ("decloud_pl.config", "load"),
     "open_base_model": ("decloud_pl.models.quarantine.opening", "open_base_model"),
     "run_experiment": ("decloud_pl.experiment.run", "run_experiment"),

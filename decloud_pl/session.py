@@ -21,8 +21,8 @@ from decloud_pl.domain import Round, Update, UpdateForm, format_sol
 from decloud_pl.errors import UsageError, nearest
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.loop_thread import LoopThread
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.quarantine.opening import open_base_model
-from decloud_pl.models.spec import BaseModel
 from decloud_pl.own_memory import forbid_core_dumps
 from decloud_pl.rounds.events import DaemonEvent, Training
 from decloud_pl.rounds.round_files import fetch_base_model

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from decloud_pl.errors import ModelError
+from decloud_pl.models.inputs import MAX_TEXT_LENGTH, MAX_VOCABULARY, ImageInput, InputSpec, TextInput
 from decloud_pl.models.limits import CLASSES, SHARE, Limits, complaint, one_of, shown, whole
-from decloud_pl.models.spec import MAX_TEXT_LENGTH, MAX_VOCABULARY, ImageInput, InputSpec, TextInput
 
 if TYPE_CHECKING:
     from torch import nn

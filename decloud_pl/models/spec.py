@@ -8,48 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import ModelError
-from decloud_pl.models.tokenizer import HASHED_WORDS, TOKENIZERS
+from decloud_pl.models.inputs import MAX_TEXT_LENGTH, MAX_VOCABULARY, ImageInput, InputSpec, TextInput
+from decloud_pl.models.registry import build
+from decloud_pl.models.tokenizer import TOKENIZERS
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 FORMAT_VERSION = "1"
-MAX_VOCABULARY = 1_000_000
-MAX_TEXT_LENGTH = 4_096
 _LONGEST_FIELD = 65_536
 _LONGEST_ARCHITECTURE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInput:
-    """The format of image input: ``size`` by ``size`` pixels, normalized per channel with ``mean`` and ``std``."""
-
-    kind: ClassVar[Literal["image"]] = "image"
-    size: int = 32
-    channels: int = 3
-    mean: float = 0.5
-    std: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class TextInput:
-    """The format of text input: the first ``length`` tokens as numbers below ``vocabulary``. 0 is padding.
-
-    ``tokenizer`` names the rules that convert text to tokens; see `decloud_pl.models.tokenizer`.
-    """
-
-    kind: ClassVar[Literal["text"]] = "text"
-    tokenizer: str = HASHED_WORDS
-    vocabulary: int = 16_384
-    length: int = 128
-
-
-InputSpec = ImageInput | TextInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +43,6 @@ class ModelSpec:
         Raises:
             ModelError: the architecture is unknown or does not accept the hyper-parameters.
         """
-        from decloud_pl.models.registry import build
-
         return build(self.architecture, self.hyper_parameters)
 
     def to_metadata(self) -> dict[str, str]:
@@ -106,41 +75,6 @@ class ModelSpec:
                 f"The model package's architecture has a name of more than {_LONGEST_ARCHITECTURE} characters."
             )
         return cls(architecture, _object(metadata, "hyper_parameters"), _input(_object(metadata, "input")))
-
-
-@dataclass(frozen=True, slots=True)
-class BaseModel:
-    """A base model that passed the quarantine.
-
-    Attributes:
-        spec: the description of its network and input.
-        weights: the path of a model package that is safe to open.
-        classes: number of classes. The outputs are logits (N, classes).
-    """
-
-    spec: ModelSpec
-    weights: Path
-    classes: int
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Read the weights from the package. Each call reads the file again, because callers may change the tensors.
-
-        Raises:
-            ModelError: the package is missing or damaged.
-        """
-        from decloud_pl.models.package import load
-
-        return load(self.weights)[1]
-
-    def network(self) -> nn.Module:
-        """Return a new network with these weights.
-
-        Raises:
-            ModelError: the package is missing or damaged.
-        """
-        network = self.spec.network()
-        network.load_state_dict(self.state_dict())
-        return network
 
 
 def _input(given: dict[str, Any]) -> InputSpec:
@@ -203,19 +137,3 @@ def _object(metadata: Mapping[str, object], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"The model package's {key} is not a JSON object.")
     return value
-
-
-def why_unfit(model: BaseModel, *, kind: str, classes: int | None, name: str) -> str:
-    """Return why a base model cannot train on a data set; empty if it can.
-
-    Args:
-        model: the base model.
-        kind: the kind of the data set's samples, ``image`` or ``text``.
-        classes: the data set's number of classes; None if unknown.
-        name: the data set's name.
-    """
-    if model.spec.input.kind != kind:
-        return f"the base model takes {model.spec.input.kind} input, but the data set {name} has {kind} samples"
-    if classes is not None and model.classes < classes:
-        return f"the base model distinguishes {model.classes} classes, but the data set {name} has {classes}"
-    return ""

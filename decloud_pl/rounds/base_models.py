@@ -22,8 +22,8 @@ from decloud_pl.errors import (
     SizeLimitExceeded,
     StoreError,
 )
+from decloud_pl.models.base_model import BaseModel, why_unfit
 from decloud_pl.models.quarantine.opening import open_in_task
-from decloud_pl.models.spec import BaseModel, why_unfit
 from decloud_pl.retry import Backoff
 from decloud_pl.rounds.select import Check
 from decloud_pl.shortage import shortage

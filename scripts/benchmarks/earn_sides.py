@@ -27,8 +27,9 @@ from usual_loop import BATCH, UsualLoop
 from decloud_pl.build import build
 from decloud_pl.data.source import Source
 from decloud_pl.localnet.agents.oracle import Oracle, Samples
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import ImageInput, ModelSpec
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.train.fit.trainer import quiet as quiet_trainer
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round

@@ -14,8 +14,9 @@ from decloud_pl.config import compose
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.models import package
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import BaseModel, ModelSpec
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.rounds.planner import training_plan
 from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network

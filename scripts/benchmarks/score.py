@@ -34,10 +34,11 @@ from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.data.source import Source
 from decloud_pl.domain import LAMPORTS_PER_SOL, Payout
 from decloud_pl.models import package
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import BaseModel, ModelSpec
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.setup import FitSetup

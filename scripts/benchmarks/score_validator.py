@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from decloud_pl.data.source import Source
 from decloud_pl.localnet.agents.oracle import Oracle, Samples
 from decloud_pl.models import package
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.quarantine.warm import WarmQuarantine
-from decloud_pl.models.spec import BaseModel
 
 
 class Validator:

@@ -26,8 +26,8 @@ from usual_loop import UsualLoop
 from decloud_pl.build import build
 from decloud_pl.data.source import Source
 from decloud_pl.domain import Encoding, UpdateDtype
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import ImageInput
 from decloud_pl.train.fit.allocator import reuse_freed_memory
 from decloud_pl.train.fit.precision import resolve_precision
 from decloud_pl.train.score.scorer import Scorer

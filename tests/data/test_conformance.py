@@ -20,7 +20,7 @@ from decloud_pl.data.catalog import entry as entry_of
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import ImageSplit, Source, Split, TextSplit
 from decloud_pl.data.user_files import UserFiles
-from decloud_pl.models.spec import ImageInput, InputSpec, TextInput
+from decloud_pl.models.inputs import ImageInput, InputSpec, TextInput
 from decloud_pl.train.fit.encoding import encoder_for
 from tests.data import tiny
 

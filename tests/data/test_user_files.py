@@ -21,7 +21,7 @@ from decloud_pl.data.formats.text import TextTables
 from decloud_pl.data.source import ImageSplit, TextSplit
 from decloud_pl.data.user_files import UserFiles
 from decloud_pl.errors import DatasetError, DatasetNotFound
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.fit.encoding import encoder_for
 from tests.data import tiny
 from tests.data.user_folders import sizes, write_table

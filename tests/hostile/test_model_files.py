@@ -17,10 +17,10 @@ import torch
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import ImageInput, ModelSpec, save
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.quarantine.opening import ProcessLimits
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build
-from decloud_pl.models.spec import BaseModel
 from tests.daemon.test_base_models import (
     forged_sparse,
     many_members,

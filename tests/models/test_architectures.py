@@ -12,9 +12,9 @@ from torch import nn
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import ModelSpec, TextInput, read_spec, save
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.models.quarantine.child import Refused, check_base
 from decloud_pl.models.registry import ARCHITECTURES, build, default_input
-from decloud_pl.models.spec import ImageInput
 
 SMALL: dict[str, dict[str, object]] = {
     "simple_cnn": {"num_classes": 3},

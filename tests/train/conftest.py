@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from decloud_pl.config import compose
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.models.package import save
 from decloud_pl.models.registry import build
-from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.rounds.planner import training_plan
 from decloud_pl.train.plan import TrainingPlan
 

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.errors import ConfigError
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.fit.augment import Augmentation
 from decloud_pl.train.fit.datamodule import RoundDataModule
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from decloud_pl.data.source import ImageSplit
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.fit.batches import (
     BatchReader,
     BatchStream,

@@ -21,7 +21,8 @@ from decloud_pl.config import Settings, compose
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.errors import ConfigError, TrainingStopped
-from decloud_pl.models.spec import BaseModel, ImageInput
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.callbacks.delta import ProgressCallback
 from decloud_pl.train.fit.checkpoints import CheckpointCallback
 from decloud_pl.train.fit.datamodule import RoundDataModule

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from decloud_pl.domain import Encoding, Update, UpdateForm
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import ModelSpec, save
-from decloud_pl.models.spec import BaseModel, ImageInput
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.callbacks.delta import DeltaCallback
 from decloud_pl.train.update import delta
 

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from decloud_pl.data.formats.digits import Digits
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.callbacks.average import AverageWeights
 from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.fit.baseline import BaselineCallback

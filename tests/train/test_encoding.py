@@ -14,7 +14,9 @@ from decloud_pl.data.formats.image_files import ImageFiles
 from decloud_pl.data.source import ImageSplit, TextSplit
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import tokenizer
-from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, ModelSpec, TextInput
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.inputs import ImageInput, InputSpec, TextInput
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.train.fit.encoding import check_fit, encoder_for
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from decloud_pl.data.source import ImageSplit
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.score.scorer import Gain, HeldOut, accuracy_of_hits
 
 

@@ -16,7 +16,7 @@ from lightning.pytorch import seed_everything
 from decloud_pl.config import load
 from decloud_pl.domain import Update
 from decloud_pl.errors import ConfigError, DecloudError, TrainingStopped
-from decloud_pl.models.spec import BaseModel
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from decloud_pl.data.source import ImageSplit
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.score.scorer import Scorer
 
 

@@ -122,7 +122,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from decloud_pl.data.formats.digits import Digits
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.callbacks.delta import DeltaCallback
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.domain import Encoding

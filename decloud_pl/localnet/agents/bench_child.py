@@ -27,10 +27,11 @@ from decloud_pl.durable import appearing
 from decloud_pl.errors import DecloudError, LocalnetError, UntrustedFileRejected
 from decloud_pl.localnet.agents.oracle import Oracle, Samples, shares
 from decloud_pl.models import package
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.inputs import InputSpec
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import BaseModel, InputSpec
 
 logger = logging.getLogger(__name__)
 

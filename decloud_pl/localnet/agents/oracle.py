@@ -18,7 +18,8 @@ from decloud_pl.data.source import ImageSplit, Split
 from decloud_pl.domain import BPS_DENOMINATOR, Convention
 from decloud_pl.errors import LocalnetError
 from decloud_pl.models import tokenizer
-from decloud_pl.models.spec import ImageInput, InputSpec, ModelSpec
+from decloud_pl.models.inputs import ImageInput, InputSpec
+from decloud_pl.models.spec import ModelSpec
 
 State = Mapping[str, torch.Tensor]
 

@@ -24,11 +24,12 @@ from decloud_pl.children import exit_with_parent
 from decloud_pl.errors import ModelError
 from decloud_pl.legible import legible
 from decloud_pl.models import package
+from decloud_pl.models.inputs import InputSpec, TextInput
 from decloud_pl.models.limits import LONGEST_NAME
 from decloud_pl.models.networks.simple_cnn import PARAMETERS
 from decloud_pl.models.quarantine import pickles
 from decloud_pl.models.registry import build
-from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.own_memory import limit_memory, lower_limit
 from decloud_pl.shortage import is_memory, shortage
 

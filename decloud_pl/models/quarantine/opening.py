@@ -27,9 +27,10 @@ from typing import Any
 
 from decloud_pl.children import kill_group, output_of
 from decloud_pl.errors import MachineShortage, ModelError, UntrustedFileRejected
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.registry import plug_in_folders
-from decloud_pl.models.spec import BaseModel, ModelSpec
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.shortage import can_give, killed
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}

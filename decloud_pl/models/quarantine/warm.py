@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.children import kill_group
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.quarantine.opening import ENVIRONMENT, ProcessLimits, asked, believed
-from decloud_pl.models.spec import BaseModel
 
 _END_SECONDS = 2.0
 

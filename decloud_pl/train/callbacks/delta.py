@@ -14,7 +14,7 @@ from torch import nn
 
 from decloud_pl.domain import Encoding
 from decloud_pl.errors import TrainingError
-from decloud_pl.models.spec import BaseModel
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.store import Publisher, RoundPublisher
 from decloud_pl.train.progress import Progress
 from decloud_pl.train.update.statistics import with_statistics_of

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from decloud_pl.data.source import Source, SplitName
-from decloud_pl.models.spec import InputSpec
+from decloud_pl.models.inputs import InputSpec
 from decloud_pl.train.fit.augment import Augmentation
 from decloud_pl.train.fit.batches import (
     BatchReader,

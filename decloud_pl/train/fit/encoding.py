@@ -17,7 +17,8 @@ from decloud_pl.data.formats.image_files import ImageFiles
 from decloud_pl.data.source import ImageSplit, Kind, Source, Split, TextSplit
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import tokenizer
-from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, TextInput, why_unfit
+from decloud_pl.models.base_model import BaseModel, why_unfit
+from decloud_pl.models.inputs import ImageInput, InputSpec, TextInput
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from decloud_pl.build import build
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.source import Source
 from decloud_pl.domain import CandidateName
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import BaseModel
 from decloud_pl.train.fit.checkpoints import CheckpointCallback, usable
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.encoding import check_fit

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from decloud_pl.data.source import Split
-from decloud_pl.models.spec import InputSpec
+from decloud_pl.models.inputs import InputSpec
 from decloud_pl.train.fit.encoding import encoder_for
 
 _BATCH = 512

@@ -23,7 +23,8 @@ from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.localnet.agents.oracle import Oracle, Samples, shares
 from decloud_pl.models import package
-from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
+from decloud_pl.models.inputs import ImageInput, TextInput
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.train.score.gate import Rules
 from decloud_pl.train.score.judge import Judge
 from decloud_pl.train.score.scorer import Scorer

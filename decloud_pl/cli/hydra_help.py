@@ -25,7 +25,7 @@ def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict
 
-    from decloud_pl.cli.hydra_flags import shown_overrides
+    from decloud_pl.cli.hydra_run import shown_overrides
     from decloud_pl.config.layers import sources
     from decloud_pl.config.load import composed
 

@@ -96,7 +96,7 @@ def _run_one_experiment(settings: Settings) -> int:
     """
     from decloud_pl.children import StopRequest
     from decloud_pl.cli.downloads import download_first
-    from decloud_pl.cli.experiment import lines
+    from decloud_pl.cli.results import lines
     from decloud_pl.cli.ui.training_bar import training_bar
     from decloud_pl.experiment.folders import at_work, new_folder, settings_key, unfinished
     from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from decloud_pl.cli.experiment import lines as experiment_lines
+from decloud_pl.cli.results import lines as experiment_lines
 from decloud_pl.cli.ui.output import print_table, until
 from decloud_pl.cli.ui.report import lines_of
 from decloud_pl.experiment.results import Result

@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from decloud_pl.cli import main as trainer
-from decloud_pl.cli.hydra_flags import shown_overrides
+from decloud_pl.cli.hydra_run import shown_overrides
 from decloud_pl.config.layers import sources
 from decloud_pl.config.load import composed
 from decloud_pl.config_dir import config_dir

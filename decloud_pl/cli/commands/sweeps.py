@@ -25,7 +25,7 @@ from decloud_pl.cli.arguments import FILE, as_json, command
 @click.option("--csv", type=FILE, metavar="FILE", help="write the table to a file, with a column per parameter")
 @click.option("--plot", "picture", type=FILE, metavar="FILE", help="draw the scores (.png, .pdf or .svg)")
 def run(name: str | None, as_json: bool, csv: Path | None, picture: Path | None) -> int:
-    from decloud_pl.cli.experiment import show
+    from decloud_pl.cli.results import show
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.config import default_home
     from decloud_pl.experiment.results import SWEEPS, differing, read_sweeps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -53,6 +54,25 @@ def copy_atomically(source: Path, path: Path) -> None:
     """
     with appearing(path) as scratch:
         shutil.copyfile(source, scratch)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make ``path`` a hard link to ``source``, or a copy if hard links are not supported. Replace the file at ``path``.
+
+    Raises:
+        OSError: the file cannot be created; the old file remains.
+    """
+    with appearing(path) as scratch:
+        try:
+            os.link(source, scratch)
+        except OSError:
+            shutil.copyfile(source, scratch)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_durably(scratch: Path, path: Path) -> None:

@@ -273,7 +273,7 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
     from hydra.errors import HydraException
 
     if not _OVERRIDE.match(text):
-        raise ConfigError(f"{text!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test.")
+        raise ConfigError(f"{text!r} does not have the form KEY=VALUE.", fix="Write for example: preset=quick-test")
     key, equals, value = text.partition("=")
     name = key.lstrip("+~")
     last = name.rpartition(".")[2]

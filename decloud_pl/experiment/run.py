@@ -14,9 +14,11 @@ from decloud_pl.config import Settings
 from decloud_pl.durable import make_private
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, flat
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.quarantine.opened import record, recorded
 from decloud_pl.rounds.planner import make_catalog, processors, training_plan
 from decloud_pl.train.fit.recipe import with_chosen
-from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
+from decloud_pl.train.plan import CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 
 FRESH_MODEL = "base_model.safetensors"
@@ -55,24 +57,29 @@ def run_experiment(
         TrainingStopped: a stop was requested.
         TrainingError: the model does not fit the data set, or the training failed.
     """
-    from decloud_pl.models.package import read_spec
     from decloud_pl.train.run import train_round
 
     settings = with_chosen(settings, settings.given)
     make_private(folder)
     begun = monotonic()
     dataset = dataset_node(settings)
+    fresh: BaseModel | None = None
+    base_model = _given_model(settings.base_model)
+    if base_model is None:
+        fresh = make_base_model(settings.model, dataset, folder / FRESH_MODEL, seed=settings.seed)
+        base_model = fresh.weights
     # An experiment submits no update, so the gate withholds none. The score is that of the unchanged training result.
     plan = training_plan(
         settings,
         dataset=dataset,
-        base_model=_given_model(settings.base_model)
-        or make_base_model(settings.model, dataset, folder / FRESH_MODEL, seed=settings.seed),
+        base_model=base_model,
         folder=folder,
         name=f"{sweep}-{folder.name}" if sweep else folder.name,
         threads=processors(),
         score_split="test",
     )
+    if fresh is not None:  # it comes from this process, so the quarantine need not open it
+        record(fresh, plan.round.base_model_hash)
     with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as progress:
 
         def tell(step: Progress) -> None:
@@ -82,7 +89,8 @@ def run_experiment(
             on_progress(step)
 
         update = train_round(plan, Supervisor(tell, stop_requested, monotonic))
-    if update is None:
+    opened = recorded(folder, plan.round.base_model_hash)
+    if update is None or opened is None:
         raise TrainingError(
             "An experiment needs a single training process, because only the first process returns a result.",
             fix="Set trainer.devices=1.",
@@ -92,8 +100,7 @@ def run_experiment(
         run=folder.name,
         dataset=dataset_name(settings.dataset),
         parameters=parameters_of(settings),
-        # The quarantine wrote this file, so it is a package regardless of the base model's original format.
-        architecture=read_spec(folder / BASE_WEIGHTS_FILE).architecture,
+        architecture=opened.spec.architecture,
         accuracy_before=update.accuracy_before,
         accuracy_after=update.accuracy_after,
         gain_low=update.gain_low,
@@ -148,8 +155,8 @@ def _given_model(name: str) -> Path | None:
     return path.resolve()  # the quarantine refuses links
 
 
-def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int) -> Path:
-    """Write a model package with fresh weights and one output per class of a data set; return its path.
+def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int) -> BaseModel:
+    """Write a model package with fresh weights and one output per class of a data set. Return its model.
 
     Args:
         model: the architecture and the hyper-parameters.
@@ -170,5 +177,4 @@ def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Pat
     if architecture == _AUTO:
         architecture = _ARCHITECTURES[source.kind]
     spec = make_spec(architecture, {**wanted, "num_classes": source.num_classes}, {})
-    make_package(path, spec, seed=seed)
-    return path
+    return make_package(path, spec, seed=seed)

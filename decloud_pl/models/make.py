@@ -10,6 +10,7 @@ from typing import Any
 from decloud_pl.durable import appearing
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
+from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.quarantine.opening import BaseModelOpening, followed
 from decloud_pl.models.registry import build, default_input
 from decloud_pl.models.spec import ModelSpec
@@ -35,8 +36,8 @@ def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Map
     return ModelSpec.from_metadata(spec.to_metadata())
 
 
-def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> None:
-    """Write a model package.
+def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> BaseModel:
+    """Write a model package and return its model.
 
     ``weights`` is a state dict file (``.pt``), which the quarantine process opens. Without ``weights``, the weights are
     random, and the same ``seed`` always gives the same file.
@@ -46,11 +47,15 @@ def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, se
     """
     if weights is not None:
         with appearing(path) as scratch:
-            BaseModelOpening(followed(weights), scratch, spec=spec).model()
-        return
-    import torch
+            classes = BaseModelOpening(followed(weights), scratch, spec=spec).model().classes
+    else:
+        import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build(spec.architecture, spec.hyper_parameters)
-    package.save(path, spec, network.state_dict())
+        from decloud_pl.models.classes import count_classes
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            state = build(spec.architecture, spec.hyper_parameters).state_dict()
+            classes = count_classes(spec, state)
+        package.save(path, spec, state)
+    return BaseModel(spec, path, classes)

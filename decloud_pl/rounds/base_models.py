@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from decloud_pl.config.schema import JoinConfig
 from decloud_pl.data.entry import Entry
 from decloud_pl.domain import Round
-from decloud_pl.durable import make_private
+from decloud_pl.durable import make_private, sha256_of
 from decloud_pl.errors import (
     DecloudError,
     InvalidCid,
@@ -23,15 +24,21 @@ from decloud_pl.errors import (
     StoreError,
 )
 from decloud_pl.models.base_model import BaseModel, why_unfit
+from decloud_pl.models.quarantine.opened import hand_over
 from decloud_pl.models.quarantine.opening import open_in_task
 from decloud_pl.retry import Backoff
 from decloud_pl.rounds.select import Check
 from decloud_pl.shortage import shortage
 from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE
 
 _AT_ONCE = 4
 _KEPT = 1000
 _LOOK_SECONDS = 60.0
+_PACKAGES = 4
+"""The number of packages that are kept for the workers. The oldest is deleted first."""
+_LARGEST_PACKAGE = 64 << 20
+"""A larger package is deleted after the inspection, to save disk space. The worker then opens the base model itself."""
 _SHORT_OF_TIME = 30
 """With fewer seconds than this to the join deadline, a round is joined without an inspection of its base model."""
 _AGAIN = Backoff(15.0, 600.0)
@@ -43,8 +50,8 @@ class Seen:
     """The result of inspecting a base model.
 
     Attributes:
-        model: the model if it passed the inspection; None if it cannot be used. The file at ``model.weights`` was
-            deleted after the inspection.
+        model: the model if it passed the inspection; None if it cannot be used. The file at ``model.weights`` may have
+            been deleted.
         problem: why the model cannot be used; completes "not joined, …".
         again_at: when to inspect the model again, in seconds of the monotonic clock; infinity for never.
         failures: consecutive failed inspections.
@@ -64,7 +71,7 @@ class BaseModels:
 
     Args:
         reader: downloads files by CID.
-        folder: holds a file during its inspection.
+        folder: holds a file during its inspection, and the last packages.
         wishes: the user's settings for joins.
         max_bytes: the size of the largest accepted file.
         own_data: whether the user's own data module decides which models fit.
@@ -77,6 +84,8 @@ class BaseModels:
     own_data: bool = False
     monotonic: Callable[[], float] = time.monotonic
     _seen: dict[str, Seen] = field(default_factory=dict)
+    # By CID: the model, and the SHA-256 of the file that was opened.
+    _packages: dict[str, tuple[BaseModel, str]] = field(default_factory=dict)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def check(self, round_: Round, entry: Entry | None, *, now: int) -> Check:
@@ -155,11 +164,37 @@ class BaseModels:
         again_at = self.monotonic() + _AGAIN.after(failures)
         return Seen(problem=problem, again_at=again_at, failures=failures), missing
 
+    def hand_over(self, cid: str, folder: Path) -> None:
+        """Put the package of an inspected base model into a round's folder, if it still exists.
+
+        With it, the round's worker need not open the base model again.
+        """
+        found = self._packages.get(cid)
+        if found is not None:
+            with contextlib.suppress(OSError):  # without the package, the worker opens the base model itself
+                hand_over(*found, folder / BASE_WEIGHTS_FILE)
+
     async def _opened(self, cid: str) -> BaseModel:
         with await asyncio.to_thread(self._scratch) as folder:
             path = Path(folder) / "base"
             await fetch_in_task(self.reader, cid, path, max_bytes=self.max_bytes)
-            return await open_in_task(path, path.with_suffix(".safetensors"))
+            model = await open_in_task(path, path.with_suffix(".safetensors"))
+            await asyncio.to_thread(self._keep, cid, path, model)
+            return model
+
+    def _keep(self, cid: str, file: Path, model: BaseModel) -> None:
+        """Keep the package of an opened base model for `hand_over`, unless it is large. Delete the oldest packages."""
+        if model.weights.stat().st_size > _LARGEST_PACKAGE:
+            return
+        sha256 = sha256_of(file)
+        package = model.weights.replace(self.folder / f"{sha256}.safetensors")
+        self._packages[cid] = replace(model, weights=package), sha256
+        while len(self._packages) > _PACKAGES:
+            del self._packages[next(iter(self._packages))]
+        with contextlib.suppress(FileNotFoundError):  # another process may delete files, too
+            kept = sorted(self.folder.glob("*.safetensors"), key=lambda one: one.stat().st_mtime)
+            for old in kept[:-_PACKAGES]:
+                old.unlink()
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         make_private(self.folder)

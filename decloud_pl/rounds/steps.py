@@ -223,6 +223,8 @@ class Steps:
                 fix="Add a faster gateway to network.gateways.",
             ) from error
         folder = self.folder(record.round_id)
+        if self.base_models is not None:
+            await asyncio.to_thread(self.base_models.hand_over, record.model_cid, folder)
         async with self.shares.take() as environment:
             begun = self.monotonic()
             finish_by = self.now() + until - self.monotonic() - self.publish_reserve()

@@ -17,7 +17,7 @@ import yaml
 
 from decloud_pl.config.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
 from decloud_pl.domain import Convention, Payout
-from decloud_pl.durable import write_atomically
+from decloud_pl.durable import sha256_of, write_atomically
 from decloud_pl.errors import TrainingError, first_line
 
 CONFIG_FILE = "config.yaml"
@@ -77,8 +77,7 @@ class RoundFile:
 
         It is cached, because a probe needs it for each of its short trainings.
         """
-        with self.base_model.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.base_model)
 
     def is_given(self, name: str) -> bool:
         """Return whether the user has set this setting, a setting below it, or a group above it."""

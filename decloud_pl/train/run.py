@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged, TrainingError
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.quarantine.opened import OPENED_FILE, record, recorded
 from decloud_pl.models.quarantine.opening import BaseModelOpening
 from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.allocator import reuse_freed_memory
-from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, UPDATE_FILE, TrainingPlan
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, UPDATE_FILE, RoundFile, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 
 
@@ -48,21 +51,49 @@ def train_round(
     supervisor = supervisor.until(plan.round.finish_by, now=time.time() if now is None else now)
     if not (plan.round.folder / CHECKPOINT_FILE).exists():
         supervisor.check_time()  # before we open the model and the data in vain
-    # The quarantine's child process needs seconds to import torch. This process imports it at the same time.
-    opening = BaseModelOpening(plan.round.base_model, plan.round.folder / f"{_rank_prefix()}{BASE_WEIGHTS_FILE}")
     try:
-        return _train(plan, opening, supervisor, judged)
+        with _opened(plan.round) as base_model:
+            return _train(plan, base_model, supervisor, judged)
     except Exception as error:
         missing = shortage(error, places=(plan.round.folder, Path(tempfile.gettempdir())))
         if missing is not None:
             raise missing from error
         raise
+
+
+@contextmanager
+def _opened(round_: RoundFile) -> Iterator[Callable[[], BaseModel]]:
+    """Yield a function that waits until the base model is open, and returns it.
+
+    If the folder has no record of this base model, a child process opens it. The child needs seconds to import torch,
+    and the caller can do the same in the meantime.
+    """
+    known = None
+    if (round_.folder / OPENED_FILE).is_file():
+        known = recorded(round_.folder, round_.base_model_hash)
+    if known is not None:
+        yield lambda: known
+        return
+    rank = _rank_prefix()
+    opening = BaseModelOpening(round_.base_model, round_.folder / f"{rank}{BASE_WEIGHTS_FILE}")
+
+    def opened() -> BaseModel:
+        model = opening.model()
+        if not rank:
+            record(model, round_.base_model_hash)
+        return model
+
+    try:
+        yield opened
     finally:
         opening.cancel()
 
 
 def _train(
-    plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor, judged: Callable[[Update], None]
+    plan: TrainingPlan,
+    base_model: Callable[[], BaseModel],
+    supervisor: Supervisor,
+    judged: Callable[[Update], None],
 ) -> Update | None:
     import torch
     from lightning.pytorch import seed_everything
@@ -77,7 +108,7 @@ def _train(
     quiet()
     torch.set_num_threads(plan.round.threads)
     seed_everything(plan.config.seed, workers=True, verbose=False)
-    setup = FitSetup.of(plan, opening.model())
+    setup = FitSetup.of(plan, base_model())
     judge = setup.judge()
     setup = tuned(setup, judge.select, supervisor)
     module = setup.module()

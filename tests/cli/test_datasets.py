@@ -62,7 +62,7 @@ def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "code", "words"),
     [
         (["--download", "squad"], 8, "No reader supports the data set 'squad'"),
-        (["mappings.custom"], 3, "'mappings.custom' is not a setting"),
+        (["mappings.custom"], 3, "'mappings.custom' does not have the form KEY=VALUE"),
     ],
 )
 def test_wrong_input(arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:

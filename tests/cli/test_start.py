@@ -58,7 +58,7 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["--fast"], 2, "No such option '--fast'."),
         (["--epoch", "2"], 2, "No such option '--epoch'. Did you mean '--epochs'?"),
         (["--epochs"], 2, "Option '--epochs' requires an argument. See `decloud-trainer start --help`."),
-        (["fast"], 3, "'fast' is not a setting. Write KEY=VALUE"),
+        (["fast"], 3, "'fast' does not have the form KEY=VALUE"),
         (["+unknown=1"], 3, "Unknown setting 'unknown'."),
         (["+epoch=1"], 3, "Unknown setting 'epoch'. Did you mean 'epochs'?"),
         (["private_key=abc"], 3, "private_key is a secret, so it is not allowed on a command line"),

@@ -155,7 +155,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["task=fly"], 3, "task must be 'daemon', 'round' or 'experiment' (got 'fly')."),
     (["epochs=1,2"], 3, "or add -m to run one experiment for each value."),
     (["epochs=[1"], 3, "The value of trainer.max_epochs cannot be read: [1."),
-    (["epochs"], 3, "'epochs' is not a setting. Write KEY=VALUE"),
+    (["epochs"], 3, "'epochs' does not have the form KEY=VALUE"),
     (["hydra.foo=1"], 3, "Could not override 'hydra.foo'."),
     # The same messages as those of `decloud-trainer`.
     (["datasets=[mnits]"], 3, "datasets: unknown data set 'mnits'. Did you mean 'mnist'?"),

@@ -69,8 +69,8 @@ def test_user_mappings_lie_over_the_networks() -> None:
             "network.rpc_url=ftp://x",
             "network.rpc_url: it must begin with http:// or https:// (got ftp://). Write a value like https://",
         ),
-        ("epochs", "'epochs' is not a setting. Write KEY=VALUE"),
-        ("--epochs=2", "is not a setting"),
+        ("epochs", "'epochs' does not have the form KEY=VALUE"),
+        ("--epochs=2", "does not have the form KEY=VALUE"),
         ("epochs=[1", "cannot be read"),
     ],
 )

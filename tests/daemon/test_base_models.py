@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from decloud_pl.config.schema import JoinConfig
+from decloud_pl.durable import sha256_of
 from decloud_pl.journal.record import State
 from decloud_pl.models.make import make_package, make_spec
+from decloud_pl.models.quarantine.opened import recorded
 from decloud_pl.models.registry import build
 from decloud_pl.rounds.events import Skipped
 from decloud_pl.rounds.select import Criteria
@@ -126,8 +128,26 @@ async def test_rounds_that_cannot_be_trained_cost_nothing(world: World, tmp_path
         await world.diary.reaches(good, State.WAITING, patience=PATIENCE)
     with world.open_journal() as journal:
         assert [record.round_id for record in journal.rounds()] == [good]
-    assert not list((world.home / "looks").iterdir())
+    kept = list((world.home / "looks").iterdir())  # packages for workers
+    assert 0 < len(kept) <= 4
+    assert {path.suffix for path in kept} == {".safetensors"}
     assert len(expected) >= 20
+
+
+@pytest.mark.slow
+async def test_the_worker_gets_the_opened_model(world: World, tmp_path: Path) -> None:
+    state = weights()
+    torch.save(state, tmp_path / "good")
+    async with world.daemon(looks=JoinConfig()):
+        number = await world.post(model=tmp_path / "good")
+        await world.diary.reaches(number, State.WAITING, patience=PATIENCE)
+        await world.begin(number)
+        await world.diary.reaches(number, State.SUBMITTED, patience=PATIENCE)
+        folder = world.home / "rounds" / str(number)
+        opened = recorded(folder, sha256_of(tmp_path / "good"))
+    assert opened is not None
+    assert (opened.weights.parent, opened.classes) == (folder, 10)
+    assert all(torch.equal(opened.state_dict()[name], tensor) for name, tensor in state.items())
 
 
 async def test_a_model_that_nobody_has_is_not_asked_for_at_every_poll_nor_when_only_its_cid_counts(

@@ -20,7 +20,6 @@ from decloud_pl.experiment.results import read
 from decloud_pl.experiment.run import FRESH_MODEL, dataset_node, make_base_model, parameters_of, run_experiment
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package
-from decloud_pl.models.package import read_spec
 from decloud_pl.models.quarantine import opening as quarantine
 from tests.cli.terminal import Terminal
 
@@ -72,7 +71,7 @@ def test_the_model_has_the_data_sets_classes(tmp_path: Path) -> None:
 
     settings = compose([*QUICK, "model=simple_cnn"])
     node = {**entry("emnist").node, "root": None}
-    spec = read_spec(make_base_model(settings.model, node, tmp_path / "base", seed=0))
+    spec = make_base_model(settings.model, node, tmp_path / "base", seed=0).spec
     assert spec.hyper_parameters["num_classes"] == 47
 
 

@@ -80,7 +80,7 @@ def test_it_is_installed_for_this_user_alone(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
-    [(("devnet",), 2, "'devnet' is not a setting"), (("a=b\nExecStart=/bin/sh",), 2, "line break")],
+    [(("devnet",), 2, "'devnet' does not have the form KEY=VALUE"), (("a=b\nExecStart=/bin/sh",), 2, "line break")],
 )
 def test_what_is_no_setting_is_refused(checkout: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
     done = install(checkout, *arguments)

@@ -14,10 +14,11 @@ from decloud_pl.config import compose
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.inputs import ImageInput
 from decloud_pl.models.package import save
+from decloud_pl.models.quarantine.opened import hand_over
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import ModelSpec
 from decloud_pl.rounds.planner import training_plan
-from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, TrainingPlan
 
 if TYPE_CHECKING:
     from decloud_pl.train.fit.setup import FitSetup
@@ -59,9 +60,20 @@ def make_setup(make_plan: MakePlan, tiny_model: BaseModel) -> MakeSetup:
     return make
 
 
+@pytest.fixture(scope="session")
+def opened_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """The base model as the quarantine writes it."""
+    spec, path = ModelSpec("simple_cnn", {"num_classes": 10}), tmp_path_factory.mktemp("opened") / "base.safetensors"
+    save(path, spec, torch.load(base_model))
+    return BaseModel(spec, path, 10)
+
+
 @pytest.fixture
-def make_plan(base_model: Path, tmp_path: Path) -> MakePlan:
-    """Make plans on the embedded digits: ``make_plan(folder name, *overrides, **fields of the round)``."""
+def make_plan(base_model: Path, opened_model: BaseModel, tmp_path: Path) -> MakePlan:
+    """Make plans on the embedded digits: ``make_plan(folder name, *overrides, **fields of the round)``.
+
+    As in a round of the daemon, the base model has been opened before the training.
+    """
 
     def make(name: str, *overrides: str, **fields: Any) -> TrainingPlan:
         settings = compose(["trainer=cpu", *overrides])
@@ -70,6 +82,7 @@ def make_plan(base_model: Path, tmp_path: Path) -> MakePlan:
         plan = training_plan(
             settings, dataset=settings.dataset, base_model=base_model, folder=folder, name=name, threads=1
         )
+        hand_over(opened_model, plan.round.base_model_hash, folder / BASE_WEIGHTS_FILE)
         return dataclasses.replace(plan, round=dataclasses.replace(plan.round, **fields))
 
     return make

@@ -24,9 +24,10 @@ from decloud_pl.errors import (
     TrainingStopped,
     UntrustedFileRejected,
 )
+from decloud_pl.models.quarantine.opened import OPENED_FILE, hand_over, recorded
 from decloud_pl.models.registry import build
 from decloud_pl.store.ipfs.unixfs import cid_of_file
-from decloud_pl.train.plan import CHECKPOINT_FILE, CONFIG_FILE, ROUND_FILE, UPDATE_FILE, TrainingPlan
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, CONFIG_FILE, ROUND_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 
@@ -246,3 +247,21 @@ def test_the_time_runs_out_while_the_model_is_opened(make_plan: MakePlan) -> Non
 def test_processes_that_could_not_hand_the_update_back_are_refused(start: str, make_plan: MakePlan) -> None:
     with pytest.raises(TrainingError, match=r"cannot return the update.*trainer\.strategy=ddp"):
         train_round(make_plan("out", f"trainer.strategy={start}", "trainer.devices=2"), Supervisor())
+
+
+def test_a_model_that_was_opened_before_is_not_opened_again(make_plan: MakePlan) -> None:
+    plan = make_plan("first", "max_batches=2")
+    (plan.round.folder / OPENED_FILE).unlink()
+    assert train_round(plan, Supervisor()) is not None
+    opened = recorded(plan.round.folder, plan.round.base_model_hash)
+    assert opened is not None
+    # The quarantine would refuse this file.
+    refused = plan.round.folder.with_name("refused")
+    refused.write_bytes(b"no model")
+    again = changed(make_plan("second", "max_batches=2"), base_model=refused)
+    with pytest.raises(UntrustedFileRejected):
+        train_round(again, Supervisor())
+    hand_over(opened, again.round.base_model_hash, again.round.folder / BASE_WEIGHTS_FILE)
+    update = train_round(again, Supervisor())
+    assert update is not None
+    assert update.accuracy_before is not None

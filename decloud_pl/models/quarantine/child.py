@@ -24,7 +24,7 @@ from decloud_pl.children import exit_with_parent
 from decloud_pl.errors import ModelError
 from decloud_pl.legible import legible
 from decloud_pl.models import package
-from decloud_pl.models.inputs import InputSpec, TextInput
+from decloud_pl.models.classes import READER_ERRORS, count_classes
 from decloud_pl.models.limits import LONGEST_NAME
 from decloud_pl.models.networks.simple_cnn import PARAMETERS
 from decloud_pl.models.quarantine import pickles
@@ -42,8 +42,6 @@ _CPU_SECONDS = 100
 _CPU_SECONDS_AT_MOST = 200  # the hard limit for a child that ignores SIGXCPU; the wall-clock limit is two minutes
 _NOT_SURVIVED = "The process that opened the file crashed."
 _RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
-# Exceptions that torch's reader raises for different kinds of damage.
-_READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
 
 State = Mapping[str, torch.Tensor]
 
@@ -177,7 +175,7 @@ def check_base(path: Path, out: Path, described: ModelSpec | None = None) -> dic
     # Move the tensors one by one, so that the model is not in memory twice.
     weights = {name: _dense(name, state.pop(name)).to(start.dtype) for name, start in expected.items()}
     _check_values(weights)
-    classes = _try(spec, weights)
+    classes = count_classes(spec, weights)
     package.save(out, spec, weights)
     return {"classes": classes}
 
@@ -243,7 +241,7 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
             value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Refused(_NO_TENSORS) from error
-    except _READER_ERRORS as error:
+    except READER_ERRORS as error:
         if is_memory(error):
             raise MemoryError from error
         raise Refused("The file is damaged or holds invalid tensors.") from error
@@ -305,32 +303,3 @@ def _check_values(state: State) -> None:
     for name, tensor in state.items():
         if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
             raise Refused(f"The tensor {name} holds values that are not finite.")
-
-
-def _try(spec: ModelSpec, weights: State) -> int:
-    """Run the network on two samples and return its number of classes; refuse a network that fails."""
-    network = build(spec.architecture, spec.hyper_parameters)
-    network.load_state_dict(dict(weights))
-    network.eval()
-    try:
-        with torch.inference_mode():
-            logits = network(_probe(spec.input))
-    except (*_READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in can raise almost any exception
-        if is_memory(error):
-            raise MemoryError from error
-        raise Refused("The model fails on the input that its description declares.") from error
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
-        raise Refused("The model does not return one score per class and sample.")
-    return int(logits.shape[1])
-
-
-def _probe(given: InputSpec) -> torch.Tensor:
-    """Return a batch of two samples: two images of zeros, or two texts.
-
-    One text repeats token 0, the padding. The other text repeats the last token of the vocabulary.
-    """
-    if isinstance(given, TextInput):
-        numbers = torch.zeros(2, given.length, dtype=torch.int64)
-        numbers[1] = given.vocabulary - 1
-        return numbers
-    return torch.zeros(2, given.channels, given.size, given.size)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from decloud_pl.durable import appearing, make_private
+from decloud_pl.durable import link_or_copy, make_private
 from decloud_pl.store.fetch.fetcher import NEVER, Cancelled, Fetched
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.fetch.verify import too_large, writing
@@ -59,7 +58,7 @@ class CachedReader:
                 if fetched is None:
                     partial = self._folder / f"{root}{_PARTIAL}"
                     fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, cancel=cancel, partial=partial)
-                _link(kept, destination)
+                link_or_copy(kept, destination)
             self._evict(kept)
         return fetched
 
@@ -99,12 +98,3 @@ def _held(lock: threading.Lock, cancel: threading.Event) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _link(kept: Path, destination: Path) -> None:
-    """Create ``destination`` as a hard link to a cached file, or as a copy if hard links are not supported."""
-    with appearing(destination) as scratch:
-        try:
-            os.link(kept, scratch)
-        except OSError:
-            shutil.copyfile(kept, scratch)

@@ -1,0 +1,51 @@
+"""Run a model on samples of its declared input, and count its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from decloud_pl.errors import ModelError
+from decloud_pl.models.inputs import InputSpec, TextInput
+from decloud_pl.models.registry import build
+from decloud_pl.models.spec import ModelSpec
+from decloud_pl.shortage import is_memory
+
+READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
+"""Exceptions that torch raises for different kinds of damage."""
+_FIX = "Correct the hyper-parameters or the input specification."
+
+
+def count_classes(spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> int:
+    """Run the network on two samples and return its number of classes.
+
+    Raises:
+        ModelError: the network fails, or does not return one score per class and sample.
+        MemoryError: there is too little memory.
+    """
+    network = build(spec.architecture, spec.hyper_parameters)
+    network.load_state_dict(dict(weights))
+    network.eval()
+    try:
+        with torch.inference_mode():
+            logits = network(_probe(spec.input))
+    except (*READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in can raise almost any exception
+        if is_memory(error):
+            raise MemoryError from error
+        raise ModelError("The model fails on the input that its description declares.", fix=_FIX) from error
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
+        raise ModelError("The model does not return one score per class and sample.", fix=_FIX)
+    return int(logits.shape[1])
+
+
+def _probe(given: InputSpec) -> torch.Tensor:
+    """Return a batch of two samples: two images of zeros, or two texts.
+
+    One text repeats token 0, the padding. The other text repeats the last token of the vocabulary.
+    """
+    if isinstance(given, TextInput):
+        numbers = torch.zeros(2, given.length, dtype=torch.int64)
+        numbers[1] = given.vocabulary - 1
+        return numbers
+    return torch.zeros(2, given.channels, given.size, given.size)

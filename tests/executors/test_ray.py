@@ -28,7 +28,7 @@ from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster
 from tests.world import World
 
-PATIENCE = 180.0  # two workers import torch and Lightning
+PATIENCE = 300.0  # two workers import torch and Lightning, beside the other tests
 SECRETS = {"DECLOUD_PRIVATE_KEY": "5KEYthatNoMachineMaySee", "PINATA_JWT": "eyJ.thatNoMachineMaySee"}
 
 

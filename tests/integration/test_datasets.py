@@ -17,7 +17,8 @@ from tests.data import tiny
 READERS = {entry(name).node["_target_"]: name for name in tiny.CLASSES}
 # The chain has no name for the digits, so the validator here scores `custom` on them.
 ROUNDS = ["custom", *(name for name in READERS.values() if name != "digits")]
-SETTINGS = ("epochs=3", "batch_size=16", "learning_rate=0.003", "max_batches=60", "max_concurrent_rounds=3")
+TRAINING = ("epochs=3", "batch_size=16", "learning_rate=0.003", "max_batches=60")
+SETTINGS = (*TRAINING, "max_concurrent_rounds=3", "audit=off")
 
 
 def test_every_format_earns_a_reward(start: Callable[..., Any], tmp_path: Path, trainer_home: Path) -> None:

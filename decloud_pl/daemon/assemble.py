@@ -107,10 +107,10 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
     )
 
 
-def make_base_models(settings: Settings, reader: Fetcher) -> BaseModels:
-    """Return an object that fetches and inspects base models according to these settings."""
+def make_base_models(settings: Settings, reader: Fetcher, *, keeps_packages: bool) -> BaseModels:
+    """Return an object that fetches and inspects base models according to these settings; see `BaseModels`."""
     own_data = not str(settings.datamodule.get("_target_", "")).startswith("decloud_pl.")
-    return BaseModels(reader, settings.home_path / "looks", settings.join, MAX_MODEL_BYTES, own_data)
+    return BaseModels(reader, settings.home_path / "looks", settings.join, MAX_MODEL_BYTES, own_data, keeps_packages)
 
 
 @asynccontextmanager
@@ -199,7 +199,7 @@ async def assemble(
             shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),
             revisions=Revisions(rpc, current, journal, reporter, wallet.address) if auto else None,
             conventions=Conventions(settings.network, dialect, journal),
-            base_models=None if trained_elsewhere else make_base_models(settings, reader),
+            base_models=None if trained_elsewhere else make_base_models(settings, reader, keeps_packages=True),
         )
         policy = replace(
             make_policy(settings, deposit=deposit, stop_after=stop_after), wait_for_endpoint=wait_for_endpoint
@@ -308,7 +308,8 @@ async def explain_round(
     ) as journal:
         choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
         audit = audit_of(journal, round_id)
-        base_models = make_base_models(settings, make_reader(settings.network, settings.storage, settings.home_path))
+        reader = make_reader(settings.network, settings.storage, settings.home_path)
+        base_models = make_base_models(settings, reader, keeps_packages=False)
         if base_models.wants_look(view.round, now=view.now):
             with contextlib.suppress(MachineShortage):  # the check reports it
                 await base_models.look(view.round.model_cid)

@@ -89,18 +89,18 @@ def run_experiment(
             on_progress(step)
 
         update = train_round(plan, Supervisor(tell, stop_requested, monotonic))
-    opened = recorded(folder, plan.round.base_model_hash)
-    if update is None or opened is None:
+    if update is None:
         raise TrainingError(
             "An experiment needs a single training process, because only the first process returns a result.",
             fix="Set trainer.devices=1.",
         )
+    opened = recorded(folder, plan.round.base_model_hash)
     result = Result(
         sweep=sweep,
         run=folder.name,
         dataset=dataset_name(settings.dataset),
         parameters=parameters_of(settings),
-        architecture=opened.spec.architecture,
+        architecture="" if opened is None else opened.spec.architecture,
         accuracy_before=update.accuracy_before,
         accuracy_after=update.accuracy_after,
         gain_low=update.gain_low,

@@ -37,7 +37,7 @@ ON CONFLICT DO UPDATE SET
     creator = excluded.creator,
     validator = excluded.validator,
     ending = excluded.ending,
-    scoring_seconds = COALESCE(excluded.scoring_seconds, scoring_seconds),
+    scoring_seconds = COALESCE(scoring_seconds, excluded.scoring_seconds),
     split = COALESCE(excluded.split, split),
     is_refused = MAX(excluded.is_refused, is_refused),
     at = excluded.at
@@ -122,9 +122,9 @@ def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = R
 
     ``most`` is the largest number of rounds to keep.
 
-    A new row replaces the earlier row of the same round. If the new ``scoring_seconds`` or ``split`` is None, the
-    earlier value stays. A round that was once refused stays refused. A round whose number is too large for SQLite is
-    not stored.
+    A new row replaces the earlier row of the same round, but an earlier ``scoring_seconds`` stays. If the new ``split``
+    is None, the earlier value stays. A round that was once refused stays refused. A round whose number is too large for
+    SQLite is not stored.
     """
     place, at = journal.owner[:2], journal.now()
     rows = [

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from decloud_pl.durable import appearing
-from decloud_pl.errors import ModelError
+from decloud_pl.errors import ModelError, first_line
 from decloud_pl.models import package
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.quarantine.opening import BaseModelOpening, followed
 from decloud_pl.models.registry import build, default_input
 from decloud_pl.models.spec import ModelSpec
+from decloud_pl.shortage import shortage
+
+if TYPE_CHECKING:
+    import torch
 
 
 def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Mapping[str, Any]) -> ModelSpec:
@@ -43,7 +47,8 @@ def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, se
     random, and the same ``seed`` always gives the same file.
 
     Raises:
-        ModelError: the weights or the hyper-parameters do not fit. No file is written.
+        ModelError: the weights or the hyper-parameters do not fit, or the network fails. No file is written.
+        MachineShortage: this machine has too little memory.
     """
     if weights is not None:
         with appearing(path) as scratch:
@@ -51,11 +56,28 @@ def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, se
     else:
         import torch
 
-        from decloud_pl.models.classes import count_classes
-
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             state = build(spec.architecture, spec.hyper_parameters).state_dict()
-            classes = count_classes(spec, state)
+            classes = _checked(spec, state)
         package.save(path, spec, state)
     return BaseModel(spec, path, classes)
+
+
+def _checked(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> int:
+    """Check fresh weights as the quarantine checks a file, and return the number of classes."""
+    from decloud_pl.models.checks import check_finite, count_classes
+
+    try:
+        check_finite(state)
+        return count_classes(spec, state)
+    except ModelError:
+        raise
+    except Exception as error:  # the network of a plug-in may raise anything
+        missing = shortage(error)
+        if missing is not None:
+            raise missing from error
+        raise ModelError(
+            f"The network of {spec.architecture} fails: {type(error).__name__}: {first_line(error)}.",
+            fix="Correct the plug-in.",
+        ) from error

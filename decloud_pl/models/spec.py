@@ -1,4 +1,4 @@
-"""The description of a base model: architecture, hyper-parameters, input and weights.
+"""The description of a model: architecture, hyper-parameters and input.
 
 This module does not import torch.
 """

@@ -36,7 +36,7 @@ _AT_ONCE = 4
 _KEPT = 1000
 _LOOK_SECONDS = 60.0
 _PACKAGES = 4
-"""The number of packages that are kept for the workers. The oldest is deleted first."""
+"""The number of packages that are kept for the workers."""
 _LARGEST_PACKAGE = 64 << 20
 """A larger package is deleted after the inspection, to save disk space. The worker then opens the base model itself."""
 _SHORT_OF_TIME = 30
@@ -75,6 +75,7 @@ class BaseModels:
         wishes: the user's settings for joins.
         max_bytes: the size of the largest accepted file.
         own_data: whether the user's own data module decides which models fit.
+        keeps_packages: whether to keep the last packages for `hand_over`. Only one process may do so in a folder.
     """
 
     reader: Fetcher
@@ -82,6 +83,7 @@ class BaseModels:
     wishes: JoinConfig
     max_bytes: int
     own_data: bool = False
+    keeps_packages: bool = True
     monotonic: Callable[[], float] = time.monotonic
     _seen: dict[str, Seen] = field(default_factory=dict)
     # By CID: the model, and the SHA-256 of the file that was opened.
@@ -164,37 +166,40 @@ class BaseModels:
         again_at = self.monotonic() + _AGAIN.after(failures)
         return Seen(problem=problem, again_at=again_at, failures=failures), missing
 
-    def hand_over(self, cid: str, folder: Path) -> None:
-        """Put the package of an inspected base model into a round's folder, if it still exists.
+    async def hand_over(self, cid: str, folder: Path) -> None:
+        """Put the package of an inspected base model into a round's folder, if the package still exists.
 
         With it, the round's worker need not open the base model again.
         """
-        found = self._packages.get(cid)
+        found = self._packages.pop(cid, None)
         if found is not None:
+            self._packages[cid] = found  # now the last one used
             with contextlib.suppress(OSError):  # without the package, the worker opens the base model itself
-                hand_over(*found, folder / BASE_WEIGHTS_FILE)
+                await asyncio.to_thread(_hand_over, *found, folder)
 
     async def _opened(self, cid: str) -> BaseModel:
         with await asyncio.to_thread(self._scratch) as folder:
             path = Path(folder) / "base"
             await fetch_in_task(self.reader, cid, path, max_bytes=self.max_bytes)
             model = await open_in_task(path, path.with_suffix(".safetensors"))
-            await asyncio.to_thread(self._keep, cid, path, model)
+            if self.keeps_packages:
+                with contextlib.suppress(OSError):  # as in `hand_over`
+                    await self._keep(cid, path, model)
             return model
 
-    def _keep(self, cid: str, file: Path, model: BaseModel) -> None:
-        """Keep the package of an opened base model for `hand_over`, unless it is large. Delete the oldest packages."""
+    async def _keep(self, cid: str, file: Path, model: BaseModel) -> None:
+        """Keep the package of an opened base model, unless it is large. Delete all but the packages used last."""
         if model.weights.stat().st_size > _LARGEST_PACKAGE:
             return
-        sha256 = sha256_of(file)
+        sha256 = await asyncio.to_thread(sha256_of, file)
         package = model.weights.replace(self.folder / f"{sha256}.safetensors")
         self._packages[cid] = replace(model, weights=package), sha256
         while len(self._packages) > _PACKAGES:
             del self._packages[next(iter(self._packages))]
-        with contextlib.suppress(FileNotFoundError):  # another process may delete files, too
-            kept = sorted(self.folder.glob("*.safetensors"), key=lambda one: one.stat().st_mtime)
-            for old in kept[:-_PACKAGES]:
-                old.unlink()
+        known = {model.weights for model, _ in self._packages.values()}
+        for path in self.folder.glob("*.safetensors"):  # also those of an earlier daemon
+            if path not in known:
+                path.unlink()
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         make_private(self.folder)
@@ -214,3 +219,8 @@ class BaseModels:
 
 def _said(error: DecloudError) -> str:
     return error.message.rstrip(".")
+
+
+def _hand_over(model: BaseModel, sha256: str, folder: Path) -> None:
+    make_private(folder)
+    hand_over(model, sha256, folder / BASE_WEIGHTS_FILE)

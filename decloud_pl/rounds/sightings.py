@@ -119,14 +119,13 @@ class Sightings:
                 return
             row = self._row(round_, ending, now)
             changed.append(row)
+            self._scored_at.pop(round_.id, None)
+            self._looks.pop(round_.id, None)
             if ending == "completed" and round_.submissions_count > 1:
                 self._unsplit[round_.id] = row
 
         yield see
         store_rounds(self._journal, changed)
-        for row in changed:
-            self._scored_at.pop(row.round_id, None)
-            self._looks.pop(row.round_id, None)
         latest = sorted(self._unsplit)[-_REMEMBERED:]
         self._unsplit = {round_id: self._unsplit[round_id] for round_id in latest}
 

@@ -185,6 +185,8 @@ class Steps:
 
         instruction = self.dialect.join_round(record.round_id, trainer=self.wallet.address)
         signature = await self._send(instruction, f"join:{record.round_id}", landed, deposit=self.deposit)
+        if self.base_models is not None:
+            await self.base_models.hand_over(record.model_cid, self.folder(record.round_id))
         return self.keep(
             replace(
                 record,
@@ -223,8 +225,6 @@ class Steps:
                 fix="Add a faster gateway to network.gateways.",
             ) from error
         folder = self.folder(record.round_id)
-        if self.base_models is not None:
-            await asyncio.to_thread(self.base_models.hand_over, record.model_cid, folder)
         async with self.shares.take() as environment:
             begun = self.monotonic()
             finish_by = self.now() + until - self.monotonic() - self.publish_reserve()

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from decloud_pl.domain import Update
@@ -69,18 +69,17 @@ def _opened(round_: RoundFile) -> Iterator[Callable[[], BaseModel]]:
     and the caller can do the same in the meantime.
     """
     known = None
-    if (round_.folder / OPENED_FILE).is_file():
-        known = recorded(round_.folder, round_.base_model_hash)
+    if (round_.folder / OPENED_FILE).is_file() and round_.base_model.is_file():
+        with suppress(OSError):  # the quarantine reports it
+            known = recorded(round_.folder, round_.base_model_hash)
     if known is not None:
         yield lambda: known
         return
-    rank = _rank_prefix()
-    opening = BaseModelOpening(round_.base_model, round_.folder / f"{rank}{BASE_WEIGHTS_FILE}")
+    opening = BaseModelOpening(round_.base_model, round_.folder / f"{_rank_prefix()}{BASE_WEIGHTS_FILE}")
 
     def opened() -> BaseModel:
         model = opening.model()
-        if not rank:
-            record(model, round_.base_model_hash)
+        record(model, round_.base_model_hash)
         return model
 
     try:
@@ -137,8 +136,8 @@ def _train(
 def _rank_prefix() -> str:
     """Return a file name prefix that is unique among the processes of this training; "" for the first process.
 
-    torchrun, SLURM or Lightning may start several processes for one training. Each process opens the base model and
-    writes the weights to a separate file.
+    torchrun, SLURM or Lightning may start several processes for one training. Without a record of the base model, each
+    process opens the model and writes the weights to a separate file.
     """
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     rank = next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0")

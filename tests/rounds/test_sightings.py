@@ -132,6 +132,17 @@ def test_an_event_that_arrives_after_the_round_was_stored_still_gives_the_time(w
     assert watch.journal.connection.total_changes == before
 
 
+def test_an_event_that_arrives_during_a_look_counts_at_the_next_one(watch: Watch) -> None:
+    for trainer in range(2):
+        watch.sightings.on_event(GradientsSubmitted(1, Pubkey.new_unique(), "cid", trainer + 1))
+    watch.here += 10
+    with watch.sightings.look(NOW) as see:
+        see(COMPLETED)
+        watch.sightings.on_event(ValidationCompleted(1))
+    watch.look(COMPLETED)
+    assert watch.record().scoring_seconds == 10.0
+
+
 def test_a_round_with_a_missing_submission_is_timed_from_its_deadline(watch: Watch) -> None:
     round_ = dataclasses.replace(COMPLETED, submissions_count=1, submit_deadline=NOW + 20)
     watch.sightings.on_event(GradientsSubmitted(1, Pubkey.new_unique(), "cid", 1))

@@ -24,7 +24,7 @@ from decloud_pl.children import exit_with_parent
 from decloud_pl.errors import ModelError
 from decloud_pl.legible import legible
 from decloud_pl.models import package
-from decloud_pl.models.classes import READER_ERRORS, count_classes
+from decloud_pl.models.checks import TORCH_ERRORS, check_finite, count_classes
 from decloud_pl.models.limits import LONGEST_NAME
 from decloud_pl.models.networks.simple_cnn import PARAMETERS
 from decloud_pl.models.quarantine import pickles
@@ -174,7 +174,7 @@ def check_base(path: Path, out: Path, described: ModelSpec | None = None) -> dic
             raise Refused(f"The tensor {name} has the type {tensor.dtype}, not {expected[name].dtype}.")
     # Move the tensors one by one, so that the model is not in memory twice.
     weights = {name: _dense(name, state.pop(name)).to(start.dtype) for name, start in expected.items()}
-    _check_values(weights)
+    check_finite(weights)
     classes = count_classes(spec, weights)
     package.save(out, spec, weights)
     return {"classes": classes}
@@ -189,7 +189,7 @@ def check_submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
     _check_shapes(state, expected, complete=False)
     entries = {name: _dense(name, tensor) for name, tensor in state.items()}
     entries = {name: entry.float() if entry.dtype.is_floating_point else entry for name, entry in entries.items()}
-    _check_values(entries)
+    check_finite(entries)
     save_file(entries, str(out))
     return {"tensors": len(entries)}
 
@@ -241,7 +241,7 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
             value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Refused(_NO_TENSORS) from error
-    except READER_ERRORS as error:
+    except TORCH_ERRORS as error:
         if is_memory(error):
             raise MemoryError from error
         raise Refused("The file is damaged or holds invalid tensors.") from error
@@ -297,9 +297,3 @@ def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if tensor.layout is torch.sparse_coo:
         return tensor.to_dense()
     return tensor.detach().clone(memory_format=torch.contiguous_format)
-
-
-def _check_values(state: State) -> None:
-    for name, tensor in state.items():
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
-            raise Refused(f"The tensor {name} holds values that are not finite.")

@@ -1,6 +1,6 @@
-"""The record of a base model that the quarantine has opened. With it, the next process need not open the file again.
+"""The record of an opened base model. With it, the next process need not open the same file in quarantine again.
 
-The record and the model package are in the same folder, which only this user can open.
+The record and the model package are in the same folder.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from decloud_pl.durable import link_or_copy, write_atomically
+from decloud_pl import __version__
+from decloud_pl.durable import link_or_copy, sha256_of, write_atomically
 from decloud_pl.errors import ModelError
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.package import read_spec
@@ -21,9 +22,15 @@ def record(model: BaseModel, sha256: str) -> None:
     """Record next to a model's package that the package holds the content of the file with this SHA-256.
 
     Raises:
-        OSError: the record cannot be written.
+        OSError: the package cannot be read, or the record cannot be written.
     """
-    content = {"sha256": sha256, "package": model.weights.name, "classes": model.classes}
+    content = {
+        "version": __version__,
+        "sha256": sha256,
+        "package": model.weights.name,
+        "package_sha256": sha256_of(model.weights),
+        "classes": model.classes,
+    }
     write_atomically(model.weights.with_name(OPENED_FILE), json.dumps(content).encode())
 
 
@@ -38,12 +45,17 @@ def hand_over(model: BaseModel, sha256: str, package: Path) -> None:
 
 
 def recorded(folder: Path, sha256: str) -> BaseModel | None:
-    """Return the recorded content of the file with this SHA-256; None if the folder has no record of that file."""
+    """Return the recorded content of the file with this SHA-256.
+
+    Return None if the folder has no record of that file, if another version of this program wrote the record, or if the
+    package has changed since.
+    """
     try:
         content = json.loads((folder / OPENED_FILE).read_bytes())
-        if content["sha256"] != sha256:
+        package = folder / Path(content["package"]).name
+        known = (content["version"], content["sha256"], content["package_sha256"])
+        if known != (__version__, sha256, sha256_of(package)):
             return None
-        package = folder / content["package"]
         return BaseModel(read_spec(package), package, int(content["classes"]))
     except (OSError, ValueError, TypeError, KeyError, ModelError):
         return None

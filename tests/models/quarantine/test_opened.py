@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def test_a_model_that_was_handed_over_survives_the_first_package(model: BaseMode
 def test_a_damaged_record_does_not_count(content: bytes, model: BaseModel, tmp_path: Path) -> None:
     record(model, "a")
     (tmp_path / OPENED_FILE).write_bytes(content)
+    assert recorded(tmp_path, "a") is None
+
+
+def test_a_record_of_another_version_does_not_count(model: BaseModel, tmp_path: Path) -> None:
+    record(model, "a")
+    content = json.loads((tmp_path / OPENED_FILE).read_bytes())
+    (tmp_path / OPENED_FILE).write_text(json.dumps({**content, "version": "0.0.1"}))
+    assert recorded(tmp_path, "a") is None
+
+
+def test_a_package_outside_the_folder_does_not_count(model: BaseModel, tmp_path: Path) -> None:
+    record(model, "a")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    content = json.loads((tmp_path / OPENED_FILE).read_bytes())
+    (inside / OPENED_FILE).write_text(json.dumps({**content, "package": "../base.safetensors"}))
+    assert recorded(inside, "a") is None
+
+
+def test_another_model_under_the_same_name_does_not_count(model: BaseModel, tmp_path: Path) -> None:
+    """As after a kill between the two writes."""
+    record(model, "a")
+    make_package(model.weights, model.spec, seed=1)
     assert recorded(tmp_path, "a") is None
 
 

@@ -1,4 +1,4 @@
-"""Run a model on samples of its declared input, and count its classes."""
+"""Check that a model's weights are finite and that its network runs, and count its classes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from decloud_pl.models.registry import build
 from decloud_pl.models.spec import ModelSpec
 from decloud_pl.shortage import is_memory
 
-READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
-"""Exceptions that torch raises for different kinds of damage."""
+TORCH_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
+"""The exceptions that torch raises for damaged files, and for inputs that do not fit a network."""
 _FIX = "Correct the hyper-parameters or the input specification."
+
+
+def check_finite(weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise `ModelError` if a tensor holds a value that is not finite."""
+    for name, tensor in weights.items():
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"The tensor {name} holds values that are not finite.")
 
 
 def count_classes(spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> int:
@@ -25,12 +32,12 @@ def count_classes(spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> int:
         MemoryError: there is too little memory.
     """
     network = build(spec.architecture, spec.hyper_parameters)
-    network.load_state_dict(dict(weights))
-    network.eval()
     try:
+        network.load_state_dict(dict(weights))
+        network.eval()
         with torch.inference_mode():
             logits = network(_probe(spec.input))
-    except (*READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in can raise almost any exception
+    except (*TORCH_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in can raise almost any exception
         if is_memory(error):
             raise MemoryError from error
         raise ModelError("The model fails on the input that its description declares.", fix=_FIX) from error

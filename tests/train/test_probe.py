@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from decloud_pl.config.training import TuneConfig
 from decloud_pl.errors import TrainingStopped
+from decloud_pl.models.quarantine.opened import OPENED_FILE
 from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, PROBE_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
@@ -176,7 +177,7 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     folder, rungs = plan.round.folder, list[Progress]()
     with pytest.raises(TrainingStopped):
         train_round(plan, Supervisor(rungs.append, lambda: any(heard.stage == "probe" for heard in rungs)))
-    assert [path.name for path in folder.iterdir()] == [BASE_WEIGHTS_FILE]
+    assert {path.name for path in folder.iterdir()} == {BASE_WEIGHTS_FILE, OPENED_FILE}
     # A killed probe leaves its courses in an earlier state, or half written.
     (folder / "probe").mkdir()
     (folder / "probe" / "0.001.ckpt").write_bytes(b"half of a checkpoint")
@@ -245,7 +246,7 @@ def test_processes_that_something_else_starts_are_not_probed_for(
     setup = make_setup("out", *PROBE, "trainer.devices=2", "trainer.strategy=ddp")
     note = skipped(setup)
     assert note == "Probe skipped: the processes must be started by Lightning on one machine."
-    assert list(setup.round.folder.iterdir()) == []
+    assert {path.name for path in setup.round.folder.iterdir()} == {BASE_WEIGHTS_FILE, OPENED_FILE}
 
 
 def test_a_process_that_lightning_starts_takes_over_what_the_first_one_chose(

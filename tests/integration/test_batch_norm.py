@@ -17,7 +17,7 @@ def test_a_resnet_earns(tmp_path: Path) -> None:
     with LocalNetwork(tmp_path / "network", agents=agents, dialect="v1.0") as network, Session(network) as session:
         round_ = session.join_next()
         base = load_file(str(round_.base_model().weights))
-        record = round_.train(["budget_seconds=25", "update.dtype=float32", "trainer=cpu"])
+        record = round_.train(["max_batches=6", "update.dtype=float32", "trainer=cpu"])
         entries = torch.load(round_.folder / "update.pt", weights_only=True)
         claim = round_.claim()
     assert claim.contribution_bps == 10_000

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.durable import locked, make_private, write_atomically
+from decloud_pl.durable import locked, make_private, sha256_of, write_atomically
 from decloud_pl.errors import ConfigError
 from decloud_pl.experiment.results import RESULT_FILE
 from decloud_pl.train.plan import CHECKPOINT_FILE
@@ -30,7 +30,7 @@ def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str
     """
     name = str(parameters["base_model"])
     model = Path(name).expanduser()
-    weights = hashlib.sha256(model.read_bytes()).hexdigest() if name and model.is_file() else ""
+    weights = sha256_of(model) if name and model.is_file() else ""
     text = json.dumps([parameters, paths, weights], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

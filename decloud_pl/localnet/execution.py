@@ -1,4 +1,4 @@
-"""The result of a transaction on the local network's VM."""
+"""What a transaction did on the local network's VM, or would do."""
 
 from __future__ import annotations
 
@@ -8,27 +8,21 @@ from typing import Any
 
 import base58
 from solders.account import Account
+from solders.instruction import CompiledInstruction
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import TransactionMetadata
 from solders.transaction_status import TransactionErrorType
 
-from decloud_pl.localnet.ledger import Executed
-
 
 @dataclass(frozen=True, slots=True)
-class Execution:
-    """The result of a transaction.
-
-    ``executed`` is None if the transaction was rejected before execution, or only simulated. ``error`` is None if the
-    transaction succeeded.
-    """
+class Simulation:
+    """The result of a simulated transaction. ``error`` is None if the transaction would succeed."""
 
     error: TransactionErrorType | None
     logs: list[str]
     units: int
     return_data: dict[str, Any] | None = None
-    executed: Executed | None = None
     post_accounts: dict[Pubkey, Account] = field(default_factory=dict)
 
 
@@ -42,24 +36,6 @@ def writable_keys(transaction: VersionedTransaction) -> list[Pubkey]:
     ]
 
 
-def outcome(
-    meta: TransactionMetadata,
-    error: TransactionErrorType | None,
-    *,
-    executed: Executed | None = None,
-    post_accounts: dict[Pubkey, Account] | None = None,
-) -> Execution:
-    """Return the result of a transaction, with its logs, compute units and returned data."""
-    return Execution(
-        error,
-        list(meta.logs()),
-        meta.compute_units_consumed(),
-        return_data(meta),
-        executed,
-        post_accounts or {},
-    )
-
-
 def return_data(meta: TransactionMetadata) -> dict[str, Any] | None:
     """Return the data that the transaction's program returned, as the RPC methods show it; None if it returned none."""
     returned = meta.return_data()
@@ -69,20 +45,22 @@ def return_data(meta: TransactionMetadata) -> dict[str, Any] | None:
     return {"programId": str(returned.program_id), "data": [base64.b64encode(data).decode(), "base64"]}
 
 
+def instruction_json(instruction: CompiledInstruction, stack_height: int | None) -> dict[str, Any]:
+    """Return an instruction in the form of the RPC method getTransaction."""
+    return {
+        "programIdIndex": instruction.program_id_index,
+        "accounts": list(instruction.accounts),
+        "data": base58.b58encode(bytes(instruction.data)).decode(),
+        "stackHeight": stack_height,
+    }
+
+
 def inner_instructions(meta: TransactionMetadata) -> list[dict[str, Any]]:
     """Return the instructions that the programs invoked, in the form of the RPC method getTransaction."""
     return [
         {
             "index": index,
-            "instructions": [
-                {
-                    "programIdIndex": inner.instruction().program_id_index,
-                    "accounts": list(inner.instruction().accounts),
-                    "data": base58.b58encode(bytes(inner.instruction().data)).decode(),
-                    "stackHeight": inner.stack_height(),
-                }
-                for inner in group
-            ],
+            "instructions": [instruction_json(inner.instruction(), inner.stack_height()) for inner in group],
         }
         for index, group in enumerate(meta.inner_instructions())
         if group

@@ -9,20 +9,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import BinaryIO
 
 from aiohttp import web
 
 from decloud_pl.errors import ContentNotFound, InvalidCid, StoreError
-from decloud_pl.localnet.rpc.server import bind, url_host
+from decloud_pl.localnet.rpc.server import HOST, bind
 from decloud_pl.store import Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.ipfs.car import CONTENT_TYPE as CAR_TYPE
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PORT = 8080
 RAW_TYPE = "application/vnd.ipld.raw"
 _CHUNK = 1 << 18
 _FOREVER = "public, max-age=29030400, immutable"
@@ -33,24 +31,22 @@ class GatewayServer:
 
     Args:
         store: the store to serve.
-        host: an address of this machine.
         port: the HTTP port; 0 means any free port.
 
     Raises:
         LocalnetError: the port is in use.
     """
 
-    def __init__(self, store: EmbeddedStore, *, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
+    def __init__(self, store: EmbeddedStore, *, port: int) -> None:
         self._store = store
-        self._host = host
         self._port = port
 
     @property
     def url(self) -> str:
-        return f"http://{url_host(self._host)}:{self._port}"
+        return f"http://{HOST}:{self._port}"
 
     async def __aenter__(self) -> GatewayServer:
-        bound = bind(self._host, self._port)
+        bound = bind(self._port)
         self._port = bound.getsockname()[1]
         application = web.Application()
         application.router.add_get("/ipfs/{cid}", self._serve)  # answers HEAD as well
@@ -59,9 +55,7 @@ class GatewayServer:
         await web.SockSite(self._runner, bound).start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -189,6 +183,3 @@ def _some(sections: Iterator[bytes]) -> Iterator[bytes]:
         size += len(section)
         if size >= _CHUNK:
             return
-
-
-__all__ = ["DEFAULT_PORT", "GatewayServer"]

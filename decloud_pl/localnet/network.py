@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect
@@ -31,7 +30,7 @@ from decloud_pl.localnet.agents.offers import MAPPINGS, Offer
 from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.localnet.clock import Clock, ScaledClock
 from decloud_pl.localnet.gateway import GatewayServer
-from decloud_pl.localnet.news import News
+from decloud_pl.localnet.news import tell
 from decloud_pl.localnet.program import NEWEST, OLDEST, shared_object
 from decloud_pl.localnet.program.names import TREASURY
 from decloud_pl.localnet.rpc.server import RpcServer
@@ -149,13 +148,11 @@ class LocalNetwork:
         self._thread = thread
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
             try:
-                thread.run(self.__aexit__(kind, error, trace))
+                thread.run(self._close())
             finally:
                 thread.close()
 
@@ -167,9 +164,7 @@ class LocalNetwork:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     async def _close(self) -> None:
@@ -269,16 +264,16 @@ class LocalNetwork:
         if self._say is not None:
             rpc = RpcClient(self.endpoints.rpc_url)
             self._working.push_async_callback(rpc.aclose)
-            news = News(ChainClient(rpc, self._dialect), self._say)
-            self._working.push_async_callback(_cancel, [asyncio.create_task(self._tell_events(news))])
+            telling = self._tell_events(ChainClient(rpc, self._dialect), self._say)
+            self._working.push_async_callback(_cancel, [asyncio.create_task(telling)])
         if self._agents is not None:
             await self._start_agents(self._agents)
 
-    async def _tell_events(self, news: News) -> None:
+    async def _tell_events(self, chain: ChainClient, say: Callable[[str], None]) -> None:
         async for event in watch_events(self.endpoints.ws_url, self._dialect):
             if isinstance(event, Event):
                 with contextlib.suppress(ChainError):
-                    await news.tell(event)
+                    await tell(event, chain, say)
 
     async def _start_agents(self, options: AgentOptions) -> None:
         home, working = self._home, self._working

@@ -20,44 +20,40 @@ from decloud_pl.chain.events import (
 from decloud_pl.domain import format_sol
 
 
-class News:
-    """Passes descriptions of events to ``say``. Queries ``chain`` for details that an event does not contain."""
+async def tell(event: Event, chain: ChainClient, say: Callable[[str], None]) -> None:
+    """Pass a line about an event to ``say``. Some kinds of events are ignored.
 
-    def __init__(self, chain: ChainClient, say: Callable[[str], None]) -> None:
-        self._chain = chain
-        self._say = say
+    Query ``chain`` for details that the event does not contain.
 
-    async def tell(self, event: Event) -> None:
-        """Pass a line about an event to ``say``. Some kinds of events are ignored.
+    Raises:
+        ChainError: the chain cannot be queried.
+    """
+    words = await _words(event, chain)
+    if words:
+        say(f"Round {event.round_id}: {words}.")
 
-        Raises:
-            ChainError: the chain cannot be queried.
-        """
-        words = await self._words(event)
-        if words:
-            self._say(f"Round {event.round_id}: {words}.")
 
-    async def _words(self, event: Event) -> str:
-        match event:
-            case RoundCreated():
-                round_ = await self._chain.round(event.round_id)
-                what = "" if round_ is None else f", {format_sol(round_.reward_amount)} for {round_.dataset}"
-                return f"posted{what}"
-            case ValidatorClaimed():
-                return "claimed by its validator, open for trainers"
-            case TrainerJoined():
-                return f"trainer {_short(event.trainer)} joined, {event.trainers_count} in total"
-            case GradientsSubmitted():
-                return f"trainer {_short(event.trainer)} submitted {event.gradient_cid}"
-            case ValidationCompleted():
-                submissions = [one for one in await self._chain.round_submissions(event.round_id) if one.submitted]
-                shares = (f"{_short(one.trainer)} {one.contribution_bps / 100:g} %" for one in submissions)
-                return f"scored, {', '.join(shares)}"
-            case RewardClaimed():
-                return f"paid {format_sol(event.amount)} to {_short(event.trainer)}"
-            case RoundAborted():
-                return "aborted by its validator; its creator was refunded"
-        return ""
+async def _words(event: Event, chain: ChainClient) -> str:
+    match event:
+        case RoundCreated():
+            round_ = await chain.round(event.round_id)
+            what = "" if round_ is None else f", {format_sol(round_.reward_amount)} for {round_.dataset}"
+            return f"posted{what}"
+        case ValidatorClaimed():
+            return "claimed by its validator, open for trainers"
+        case TrainerJoined():
+            return f"trainer {_short(event.trainer)} joined, {event.trainers_count} in total"
+        case GradientsSubmitted():
+            return f"trainer {_short(event.trainer)} submitted {event.gradient_cid}"
+        case ValidationCompleted():
+            submissions = [one for one in await chain.round_submissions(event.round_id) if one.submitted]
+            shares = (f"{_short(one.trainer)} {one.contribution_bps / 100:g} %" for one in submissions)
+            return f"scored, {', '.join(shares)}"
+        case RewardClaimed():
+            return f"paid {format_sol(event.amount)} to {_short(event.trainer)}"
+        case RoundAborted():
+            return "aborted by its validator; its creator was refunded"
+    return ""
 
 
 def _short(address: Pubkey) -> str:

@@ -32,7 +32,7 @@ from solders.transaction_status import TransactionErrorType
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.clock import Clock
 from decloud_pl.localnet.errors_json import ALREADY_PROCESSED, BLOCKHASH_NOT_FOUND, error_json, was_executed
-from decloud_pl.localnet.execution import Execution, inner_instructions, outcome, return_data, writable_keys
+from decloud_pl.localnet.execution import Simulation, inner_instructions, return_data, writable_keys
 from decloud_pl.localnet.ledger import Executed, Ledger
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ _FAUCET_LAMPORTS = 900_000_000_000_000
 _FIRST_SLOT = 1000
 _NOW = "now"
 
-
-Listener = Callable[[Executed, "dict[Pubkey, Account | None]"], None]
+Changed = dict[Pubkey, "Account | None"]
+Listener = Callable[[Executed, Changed], None]
 
 
 class Vm:
@@ -200,17 +200,20 @@ class Vm:
             return ALREADY_PROCESSED
         return None
 
-    def simulate(self, transaction: VersionedTransaction) -> Execution:
+    def simulate(self, transaction: VersionedTransaction) -> Simulation:
         """Execute a transaction, but keep no effects. The caller must check the blockhash and the signatures."""
         self.advance()
         result = self._svm.simulate_transaction(transaction)
-        if isinstance(result, FailedTransactionMetadata):
-            return outcome(result.meta(), result.err())
-        after = dict(result.post_accounts())
-        return outcome(result.meta(), None, post_accounts=after)
+        meta = result.meta()
+        error = result.err() if isinstance(result, FailedTransactionMetadata) else None
+        after = {} if isinstance(result, FailedTransactionMetadata) else dict(result.post_accounts())
+        return Simulation(error, list(meta.logs()), meta.compute_units_consumed(), return_data(meta), after)
 
-    def execute(self, transaction: VersionedTransaction) -> Execution:
+    def execute(self, transaction: VersionedTransaction) -> TransactionErrorType | None:
         """Execute a transaction with verified signatures. Save it if it paid its fee, even if it failed.
+
+        Returns:
+            The transaction's error, None if it succeeded.
 
         Raises:
             LocalnetError: the state cannot be written. The transaction then has no effect.
@@ -218,23 +221,21 @@ class Vm:
         self.advance()
         error = self.check(transaction)
         if error is not None:
-            return Execution(error, [], 0)
-        keys = list(transaction.message.account_keys)
-        before = {key: self.account(key) for key in keys}
+            return error
+        before = {key: self.account(key) for key in transaction.message.account_keys}
         result = self._svm.send_transaction(transaction)
-        failed = isinstance(result, FailedTransactionMetadata)
         meta = result.meta() if isinstance(result, FailedTransactionMetadata) else result
         error = result.err() if isinstance(result, FailedTransactionMetadata) else None
-        if failed and error is not None and not was_executed(error):
-            return outcome(meta, error)
+        if error is not None and not was_executed(error):
+            return error
         try:
-            executed = self._keep(transaction, before, meta, error)
+            self._keep(transaction, before, meta, error)
         except LocalnetError:
             # The state in memory must match the state after a restart, so undo the changes.
             for key in writable_keys(transaction):
                 self._svm.set_account(key, before[key] or Account(0, b"", Pubkey.default()))
             raise
-        return outcome(meta, error, executed=executed)
+        return error
 
     def airdrop(self, address: Pubkey, lamports: int) -> Signature:
         """Send lamports from the faucet in an ordinary transaction.
@@ -250,8 +251,7 @@ class Vm:
         self.advance()
         message = MessageV0.try_compile(self._faucet.pubkey(), [distinct, give], [], self.blockhash(self._slot))
         transaction = VersionedTransaction(message, [self._faucet])
-        outcome = self.execute(transaction)
-        if outcome.error is not None:
+        if self.execute(transaction) is not None:
             raise ValueError(f"The faucet cannot send {lamports} lamports. Request less.")
         return transaction.signatures[0]
 
@@ -261,7 +261,7 @@ class Vm:
         before: Mapping[Pubkey, Account | None],
         meta: TransactionMetadata,
         error: TransactionErrorType | None,
-    ) -> Executed:
+    ) -> None:
         keys = list(before)
         details = {
             "fee": meta.fee(),
@@ -281,13 +281,11 @@ class Vm:
             bytes(transaction),
             details,
         )
-        written = writable_keys(transaction)
-        changed = {key: self.account(key) for key in written}
+        changed = {key: self.account(key) for key in writable_keys(transaction)}
         self._ledger.append(executed, keys, changed.items())
         self._sequence += 1
         for listener in self._listeners:
             listener(executed, changed)
-        return executed
 
     # Restarts
 
@@ -317,6 +315,4 @@ class Vm:
     def _create(self, address: Pubkey, lamports: int) -> None:
         """Create an empty account, owned by the system program, at an address that has no account yet."""
         if self._svm.get_account(address) is None:
-            account = Account(lamports, b"", Pubkey.default())
-            self._svm.set_account(address, account)
-            self._ledger.keep(address, account)
+            self.set_account(address, Account(lamports, b"", Pubkey.default()))

@@ -76,8 +76,8 @@ class Parties:
         vm, key = self.network.vm, signer or self._key
         vm.advance()
         message = MessageV0.try_compile(key.pubkey(), list(instructions), [], vm.blockhash(vm.slot))
-        outcome = vm.execute(VersionedTransaction(message, [key]))
-        assert outcome.error is None, (outcome.error, outcome.logs)
+        error = vm.execute(VersionedTransaction(message, [key]))
+        assert error is None, error
 
     def post(self) -> int:
         """Post a round and claim it as its validator; return its ID."""

@@ -222,10 +222,6 @@ async def test_the_reader_understands_the_servers_errors(client: Client, stored:
     assert not target.exists()
 
 
-def test_an_ipv6_address_is_in_brackets(store: EmbeddedStore) -> None:
-    assert GatewayServer(store, host="::1", port=8080).url == "http://[::1]:8080"
-
-
 async def test_a_taken_port_is_one_clear_sentence(client: Client, store: EmbeddedStore) -> None:
     port = int(client.url.rsplit(":", 1)[1])
     with pytest.raises(LocalnetError, match=str(port)):

@@ -37,6 +37,17 @@ class Actor:
         """Send one instruction. ``landed`` returns whether the chain shows the instruction's effect."""
         await self.sender.send([instruction], key=key, landed=landed)
 
+    async def send_on_round(
+        self, round_id: int, instruction: Instruction, key: str, changed: Callable[[Round], bool]
+    ) -> None:
+        """Send one instruction. ``changed`` returns whether the round on chain shows the instruction's effect."""
+
+        async def landed() -> bool:
+            current = await self.chain.round(round_id)
+            return current is not None and changed(current)
+
+        await self.send(instruction, key, landed)
+
     async def keep_funded(self, lamports: int) -> None:
         """If the wallet holds fewer than ``lamports``, request an airdrop of the missing lamports plus a reserve."""
         rpc, address = self.chain.rpc, self.wallet.address
@@ -59,13 +70,9 @@ class Actor:
         deadline = deadlines.get(round_.status)
         if deadline is None or now <= deadline:
             return False
-
-        async def landed() -> bool:
-            current = await self.chain.round(round_.id)
-            return current is not None and current.status is not round_.status
-
         instruction = self.dialect.check_round(round_.id, creator=round_.creator)
-        await self.send(instruction, f"check:{round_.id}:{round_.status.name}", landed)
+        key = f"check:{round_.id}:{round_.status.name}"
+        await self.send_on_round(round_.id, instruction, key, lambda current: current.status is not round_.status)
         return True
 
 

@@ -53,22 +53,17 @@ class Creator:
             await self._post()
 
     async def _post(self) -> None:
-        chain, me = self.actor.chain, self.actor.wallet.address
-        counter = await chain.counter()
+        me = self.actor.wallet.address
+        counter = await self.actor.chain.counter()
         round_id = 0 if counter is None else counter.count
         turn, place = divmod(round_id, len(self.offers))
         offer = self.offers[place]
         model_cid = await self._model_cid(offer, MODEL_FORMATS[turn % len(MODEL_FORMATS)])
-
-        async def landed() -> bool:
-            posted = await chain.round(round_id)
-            return posted is not None and posted.creator == me
-
         instruction = self.actor.dialect.create_round(
             round_id, creator=me, model_cid=model_cid, dataset=offer.dataset, reward_amount=self.reward
         )
         await self.actor.keep_funded(self.reward + _COSTS)
-        await self.actor.send(instruction, f"create:{round_id}", landed)
+        await self.actor.send_on_round(round_id, instruction, f"create:{round_id}", lambda posted: posted.creator == me)
         self.posted.add(round_id)
 
     async def _model_cid(self, offer: Offer, model_format: str) -> str:

@@ -23,14 +23,16 @@ from decloud_pl.errors import (
 )
 from decloud_pl.localnet.agents.actor import Actor
 from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.retry import Backoff
 from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.cid import Cid
 
 logger = logging.getLogger(__name__)
 
 _UNOBTAINABLE = (ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded)
 _MOST_ATTEMPTS = 3
 """Attempts to fetch a submission that the store cannot deliver at the moment. Then it is treated as unobtainable."""
-_LONGEST_BACK_OFF = 60.0
+_BACKOFF = Backoff(2.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +113,18 @@ class Validator:
         attempts = 1 if before is None else before.attempts + 1
         if before is None or before.message != str(error):
             logger.warning("Round %d is postponed: %s", round_.id, error)
-        next_try_at = self.monotonic() + min(2.0**attempts, _LONGEST_BACK_OFF)
+        next_try_at = self.monotonic() + _BACKOFF.after(attempts)
         self._troubles[round_.id] = _Trouble(attempts, next_try_at, str(error))
 
     async def _claim(self, round_: Round) -> None:
         # Measure first: trainers would wait forever in a claimed round that is never scored, while an unclaimed round
         # expires and is refunded.
         await self._baseline(round_)
-
-        async def landed() -> bool:
-            current = await self.actor.chain.round(round_.id)
-            return current is not None and current.validator == self.actor.wallet.address
-
-        instruction = self.actor.dialect.claim_round(round_.id, validator=self.actor.wallet.address)
-        await self.actor.send(instruction, f"claim:{round_.id}", landed)
+        me = self.actor.wallet.address
+        instruction = self.actor.dialect.claim_round(round_.id, validator=me)
+        await self.actor.send_on_round(
+            round_.id, instruction, f"claim:{round_.id}", lambda current: current.validator == me
+        )
 
     async def _start(self, round_: Round) -> None:
         baseline = await self._baseline(round_)
@@ -133,15 +133,15 @@ class Validator:
         since = self._first_seen_joined.setdefault(round_.id, self.monotonic())
         if self.monotonic() - since < self.grace:
             return
-
-        async def landed() -> bool:
-            current = await self.actor.chain.round(round_.id)
-            return current is not None and current.status is not RoundStatus.WAITING_TRAINERS
-
         instruction = self.actor.dialect.start_training(
             round_.id, validator=self.actor.wallet.address, baseline_score=round(baseline * 10_000)
         )
-        await self.actor.send(instruction, f"start:{round_.id}", landed)
+        await self.actor.send_on_round(
+            round_.id,
+            instruction,
+            f"start:{round_.id}",
+            lambda current: current.status is not RoundStatus.WAITING_TRAINERS,
+        )
         self._first_seen_joined.pop(round_.id, None)
 
     async def _baseline(self, round_: Round) -> float:
@@ -157,8 +157,7 @@ class Validator:
         return Catalog(self.data, self.mappings, chain_names=self.actor.dialect.datasets).resolve(round_.dataset).name
 
     async def _validate(self, round_: Round) -> None:
-        chain = self.actor.chain
-        submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
+        submissions = [entry for entry in await self.actor.chain.round_submissions(round_.id) if entry.submitted]
         base = await self._fetch(round_.model_cid, "base")
         files = await self._updates(round_, submissions)
         contributions = await self.bench.contributions(base, files, dataset=self._dataset(round_))
@@ -166,13 +165,10 @@ class Validator:
             share = contributions.get(str(submission.trainer), 0)
             if submission.contribution_bps != share:
                 await self._set_contribution(round_, submission, share)
-
-        async def landed() -> bool:
-            current = await chain.round(round_.id)
-            return current is not None and current.status is RoundStatus.COMPLETED
-
         instruction = self.actor.dialect.complete_validation(round_.id, validator=self.actor.wallet.address)
-        await self.actor.send(instruction, f"complete:{round_.id}", landed)
+        await self.actor.send_on_round(
+            round_.id, instruction, f"complete:{round_.id}", lambda current: current.status is RoundStatus.COMPLETED
+        )
         for path in files.values():
             path.unlink(missing_ok=True)
 
@@ -211,8 +207,6 @@ class Validator:
 
     async def _fetch(self, cid: str, kind: str) -> Path:
         # The reader verifies the bytes before the file appears under its CID, so an existing file is valid.
-        from decloud_pl.store.ipfs.cid import Cid
-
         path = self.files / f"{kind}-{Cid.parse(cid)}"
         if not path.exists():
             make_private(self.files)

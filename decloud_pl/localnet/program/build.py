@@ -34,11 +34,6 @@ FLAGS = (
 )  # fmt: skip
 
 
-def define_revision(dialect: str) -> str:
-    """Return the compiler argument that selects a revision: ``-DREVISION=12`` for ``v1.2``."""
-    return "-DREVISION=" + dialect.removeprefix("v").replace(".", "")
-
-
 def compile_object(source: Path, compiler: str = COMPILER, *arguments: str) -> bytes:
     """Compile one C file to a BPF object.
 
@@ -65,7 +60,7 @@ def build(dialect: str, folder: Path = SOURCE, compiler: str = COMPILER) -> byte
     Raises:
         LocalnetError: see `compile_object` and `link`.
     """
-    revision = define_revision(dialect)
+    revision = "-DREVISION=" + dialect.removeprefix("v").replace(".", "")  # -DREVISION=12 for v1.2
     sources = sorted(folder.glob("*.c"))
     return link([read_object(source.name, compile_object(source, compiler, revision)) for source in sources])
 

@@ -1,6 +1,7 @@
 """Write names.h: the constants that the C sources share with the Python dialects, so that they are defined once.
 
-The header is generated from the newest dialect, which has all events. Older revisions use only some of these events.
+The header is generated from the newest dialect, which has all instructions and events. Older revisions use only some
+of them.
 """
 
 from __future__ import annotations
@@ -13,29 +14,7 @@ from decloud_pl.localnet.program import deadlines
 TREASURY = V1_2().treasury
 """The account that receives the program's fee."""
 
-INSTRUCTIONS = (
-    "initialize",
-    "create_round",
-    "cancel_round",
-    "claim_round",
-    "join_round",
-    "start_training",
-    "submit_gradients",
-    "set_contribution",
-    "complete_validation",
-    "finalize_round",
-    "claim_reward",
-    "claim_validator_fee",
-    "check_round",
-    "abort_round",
-)
-_SECONDS = {
-    "VALIDATOR_SECONDS": deadlines.VALIDATOR_SECONDS,
-    "JOIN_SECONDS": deadlines.JOIN_SECONDS,
-    "START_SECONDS": deadlines.START_SECONDS,
-    "SUBMIT_SECONDS": deadlines.SUBMIT_SECONDS,
-    "VALIDATION_SECONDS": deadlines.VALIDATION_SECONDS,
-}
+_SECONDS = {name: value for name, value in vars(deadlines).items() if name.endswith("_SECONDS")}
 ACCOUNTS = ("Round", "Submission", "RoundCounter")
 
 _HEAD = """\
@@ -63,7 +42,7 @@ def header() -> str:
     return "".join(
         (
             _HEAD,
-            *(_define("INSTRUCTION", "global", name) for name in INSTRUCTIONS),
+            *(_define("INSTRUCTION", "global", name) for name in V1_2.account_counts),
             *(_define("ACCOUNT", "account", name) for name in ACCOUNTS),
             *(_define("EVENT", "event", name) for name in events.NAMES),
             "\n",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import base58
@@ -24,8 +23,7 @@ def account_methods(vm: Vm) -> dict[str, Method]:
     """Return this module's RPC methods for the chain ``vm``, by name."""
 
     def with_context(value: Any, config: dict[str, Any]) -> dict[str, Any]:
-        slot = vm.slot_at(p.commitment(config, newest_slot=vm.slot))
-        return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
+        return in_context(vm.slot_at(p.commitment(config, newest_slot=vm.slot)), value)
 
     def get_balance(params: list[Any]) -> Any:
         address = p.pubkey(p.argument(params, 0, "address"))
@@ -73,6 +71,11 @@ def account_methods(vm: Vm) -> dict[str, Method]:
 
 
 API_VERSION = "3.0.0"
+
+
+def in_context(slot: int, value: Any) -> dict[str, Any]:
+    """Return a result together with the slot that it belongs to."""
+    return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
 
 
 def account_json(account: Account | None, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -152,5 +155,5 @@ def _memcmp(entry: dict[str, Any]) -> tuple[int, bytes]:
         if entry.get("encoding", "base58") == "base64":
             return offset, base64.b64decode(wanted, validate=True)
         return offset, base58.b58decode(wanted)
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError):
         raise invalid("memcmp bytes cannot be decoded") from None

@@ -8,7 +8,7 @@ from solders.hash import Hash
 from solders.keypair import Keypair
 
 from decloud_pl.localnet.rpc import params as p
-from decloud_pl.localnet.rpc.accounts import API_VERSION
+from decloud_pl.localnet.rpc.accounts import API_VERSION, in_context
 from decloud_pl.localnet.rpc.jsonrpc import Method, RpcError
 from decloud_pl.localnet.vm import BLOCKHASH_WINDOW, SLOT_SECONDS, Vm
 
@@ -27,15 +27,13 @@ def cluster_methods(vm: Vm) -> dict[str, Method]:
 
     def get_latest_blockhash(params: list[Any]) -> Any:
         slot = slot_for(params)
-        return _context(
-            slot,
-            {"blockhash": str(vm.blockhash(slot)), "lastValidBlockHeight": slot + BLOCKHASH_WINDOW},
-        )
+        value = {"blockhash": str(vm.blockhash(slot)), "lastValidBlockHeight": slot + BLOCKHASH_WINDOW}
+        return in_context(slot, value)
 
     def is_blockhash_valid(params: list[Any]) -> Any:
         blockhash = p.blockhash(p.argument(params, 0, "blockhash"))
         slot = slot_for(params, 1)
-        return _context(slot, vm.is_blockhash_valid(blockhash, at=slot))
+        return in_context(slot, vm.is_blockhash_valid(blockhash, at=slot))
 
     def get_epoch_info(params: list[Any]) -> Any:
         slot = slot_for(params)
@@ -84,7 +82,3 @@ def cluster_methods(vm: Vm) -> dict[str, Method]:
         "getEpochInfo": get_epoch_info,
         "getBlockTime": get_block_time,
     }
-
-
-def _context(slot: int, value: Any) -> dict[str, Any]:
-    return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}

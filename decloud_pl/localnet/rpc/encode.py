@@ -9,6 +9,7 @@ import base58
 from solders.message import MessageV0
 from solders.transaction import VersionedTransaction
 
+from decloud_pl.localnet.execution import instruction_json, writable_keys
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.rpc import params as p
 from decloud_pl.localnet.rpc.jsonrpc import UNSUPPORTED_VERSION, RpcError, invalid
@@ -67,15 +68,7 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: object) -
     message = transaction.message
     header = message.header
     keys = [str(key) for key in message.account_keys]
-    instructions = [
-        {
-            "programIdIndex": entry.program_id_index,
-            "accounts": list(entry.accounts),
-            "data": base58.b58encode(bytes(entry.data)).decode(),
-            "stackHeight": None,
-        }
-        for entry in message.instructions
-    ]
+    instructions = [instruction_json(entry, None) for entry in message.instructions]
     shown: dict[str, Any] = {"recentBlockhash": str(message.recent_blockhash)}
     if encoding == "json":
         shown["header"] = {
@@ -86,13 +79,12 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: object) -
         shown["accountKeys"] = keys
         shown["instructions"] = instructions
     else:
-        signed = header.num_required_signatures
+        writable = {str(key) for key in writable_keys(transaction)}
         shown["accountKeys"] = [
             {
                 "pubkey": key,
-                "signer": index < signed,
-                "writable": index < signed - header.num_readonly_signed_accounts
-                or signed <= index < len(keys) - header.num_readonly_unsigned_accounts,
+                "signer": index < header.num_required_signatures,
+                "writable": key in writable,
                 "source": "transaction",
             }
             for index, key in enumerate(keys)

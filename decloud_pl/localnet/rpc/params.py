@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import base58
@@ -106,7 +105,7 @@ def wire(encoded: str, encoding: object) -> bytes:
         )
     try:
         data = base58.b58decode(encoded) if encoding == "base58" else base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error) as error:
+    except ValueError as error:
         raise invalid(f"invalid {encoding} encoding: {error}") from None
     if len(data) > MAX_TRANSACTION_BYTES:
         raise invalid(

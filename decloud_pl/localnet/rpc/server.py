@@ -7,12 +7,9 @@ import contextlib
 import itertools
 import json
 import socket
-from types import TracebackType
 from typing import Any
 
 from aiohttp import WSMsgType, web
-from solders.account import Account
-from solders.pubkey import Pubkey
 
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.ledger import Executed
@@ -21,9 +18,10 @@ from decloud_pl.localnet.rpc.cluster import cluster_methods
 from decloud_pl.localnet.rpc.jsonrpc import answer
 from decloud_pl.localnet.rpc.subscriptions import Subscriber
 from decloud_pl.localnet.rpc.transactions import transaction_methods
-from decloud_pl.localnet.vm import SLOT_SECONDS, Vm
+from decloud_pl.localnet.vm import SLOT_SECONDS, Changed, Vm
 
-DEFAULT_PORT = 8899
+HOST = "127.0.0.1"
+"""The servers accept connections from this machine only."""
 _MAX_REQUEST = 1 << 20
 _PORT_TRIES = 50
 _SLOWEST_CLIENT = 10_000
@@ -39,7 +37,6 @@ class RpcServer:
 
     Args:
         vm: the chain. Its slots advance while the server runs.
-        host: an address of this machine. The default accepts connections from this machine only.
         port: the HTTP port. The WebSocket uses the next port. 0 means any two adjacent free ports.
         tick_seconds: seconds between updates of the chain's slot.
 
@@ -47,11 +44,8 @@ class RpcServer:
         LocalnetError: a port is in use.
     """
 
-    def __init__(
-        self, vm: Vm, *, host: str = "127.0.0.1", port: int = DEFAULT_PORT, tick_seconds: float = SLOT_SECONDS
-    ) -> None:
+    def __init__(self, vm: Vm, *, port: int, tick_seconds: float = SLOT_SECONDS) -> None:
         self._vm = vm
-        self._host = host
         self._port = port
         self._tick_seconds = tick_seconds
         self._methods = {**cluster_methods(vm), **account_methods(vm), **transaction_methods(vm)}
@@ -62,19 +56,15 @@ class RpcServer:
         vm.listen(self._on_transaction)
 
     @property
-    def port(self) -> int:
-        return self._port
-
-    @property
     def rpc_url(self) -> str:
-        return f"http://{url_host(self._host)}:{self._port}"
+        return f"http://{HOST}:{self._port}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://{url_host(self._host)}:{self._port + 1}"
+        return f"ws://{HOST}:{self._port + 1}"
 
     async def __aenter__(self) -> RpcServer:
-        http_socket, ws_socket = _bind_pair(self._host, self._port)
+        http_socket, ws_socket = _bind_pair(self._port)
         self._port = http_socket.getsockname()[1]
         http = web.Application(client_max_size=_MAX_REQUEST)
         http.router.add_post("/", self._on_request)
@@ -90,9 +80,7 @@ class RpcServer:
         self._ticker = asyncio.create_task(self._tick())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._ticker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._ticker
@@ -162,7 +150,7 @@ class RpcServer:
                 await writer
         return websocket
 
-    def _on_transaction(self, executed: Executed, changed: dict[Pubkey, Account | None]) -> None:
+    def _on_transaction(self, executed: Executed, changed: Changed) -> None:
         for subscriber in list(self._subscribers):
             subscriber.on_transaction(executed, changed)
 
@@ -181,12 +169,12 @@ async def _write(websocket: web.WebSocketResponse, outbox: asyncio.Queue[str]) -
         await websocket.send_str(await outbox.get())
 
 
-def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+def _bind_pair(port: int) -> tuple[socket.socket, socket.socket]:
     """Return two listening sockets, on ``port`` and the next port. For port 0, use any two adjacent free ports."""
     for _ in range(_PORT_TRIES if port == 0 else 1):
-        first = bind(host, port)
+        first = bind(port)
         try:
-            return first, bind(host, first.getsockname()[1] + 1)
+            return first, bind(first.getsockname()[1] + 1)
         except LocalnetError:
             first.close()
             if port != 0:
@@ -194,27 +182,22 @@ def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     raise LocalnetError("No two adjacent free ports were found.", fix="Choose a free port with --rpc-port.")
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(port: int) -> socket.socket:
     """Return a listening socket.
 
     Raises:
         LocalnetError: the port is in use, or invalid.
     """
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((host, port))
+        bound.bind((HOST, port))
         # Before `listen`, another socket could bind the same port.
         bound.listen()
     except (OSError, OverflowError) as error:
         bound.close()
         raise LocalnetError(
-            f"Port {port} on {host} cannot be used: {getattr(error, 'strerror', None) or error}.",
+            f"Port {port} on {HOST} cannot be used: {getattr(error, 'strerror', None) or error}.",
             fix="Choose another port with --rpc-port or --gateway-port (0 for any free port).",
         ) from error
     return bound
-
-
-def url_host(host: str) -> str:
-    """Return a host as a URL needs it: an IPv6 address is in brackets."""
-    return f"[{host}]" if ":" in host else host

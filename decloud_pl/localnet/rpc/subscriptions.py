@@ -17,11 +17,9 @@ from solders.transaction import VersionedTransaction
 
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.rpc import params as p
-from decloud_pl.localnet.rpc.accounts import API_VERSION, AccountFilter, account_json
+from decloud_pl.localnet.rpc.accounts import AccountFilter, account_json, in_context
 from decloud_pl.localnet.rpc.jsonrpc import INVALID_REQUEST, Method, RpcError, invalid
-from decloud_pl.localnet.vm import FINALITY_SLOTS, Vm
-
-Changed = dict[Pubkey, "Account | None"]
+from decloud_pl.localnet.vm import FINALITY_SLOTS, Changed, Vm
 
 
 @dataclass
@@ -162,7 +160,7 @@ class Subscriber:
 
         If the subscription's commitment is ``finalized``, wait until the slot is final. Otherwise, notify at once.
         """
-        result = {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
+        result = in_context(slot, value)
         if subscription.commitment == "finalized" and slot > self._vm.slot_at("finalized"):
             self._not_final.append((slot, number, result))
         else:

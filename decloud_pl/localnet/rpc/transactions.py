@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from solders.message import Message, MessageV0
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.localnet.errors_json import error_json
-from decloud_pl.localnet.execution import Execution
+from decloud_pl.localnet.execution import Simulation
 from decloud_pl.localnet.fees import fee_of
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.rpc import params as p
-from decloud_pl.localnet.rpc.accounts import API_VERSION, account_json
+from decloud_pl.localnet.rpc.accounts import account_json, in_context
 from decloud_pl.localnet.rpc.encode import transaction_json
 from decloud_pl.localnet.rpc.jsonrpc import (
     INVALID_REQUEST,
@@ -24,7 +23,7 @@ from decloud_pl.localnet.rpc.jsonrpc import (
     RpcError,
     invalid,
 )
-from decloud_pl.localnet.vm import FINALITY_SLOTS, Vm
+from decloud_pl.localnet.vm import BLOCKHASH_WINDOW, FINALITY_SLOTS, Vm
 
 _MAX_STATUSES = 256
 _MAX_SIGNATURES = 1000
@@ -34,9 +33,6 @@ _SIGNATURES_FAILED = "Transaction signature verification failure"
 
 def transaction_methods(vm: Vm) -> dict[str, Method]:
     """Return this module's RPC methods for the chain ``vm``, by name."""
-
-    def context(slot: int, value: Any) -> dict[str, Any]:
-        return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
 
     def send_transaction(params: list[Any]) -> Any:
         vm.advance()
@@ -66,16 +62,16 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         if verify and not _verified(transaction):
             raise RpcError(SIGNATURE_FAILURE, _SIGNATURES_FAILED)
         error = None if replace else vm.check(transaction)
-        outcome = vm.simulate(transaction) if error is None else Execution(error, [], 0)
+        outcome = vm.simulate(transaction) if error is None else Simulation(error, [], 0)
         value = _simulation(outcome)
         if replace:
             value["replacementBlockhash"] = {
                 "blockhash": str(vm.blockhash(vm.slot)),
-                "lastValidBlockHeight": vm.slot + 150,
+                "lastValidBlockHeight": vm.slot + BLOCKHASH_WINDOW,
             }
         if isinstance(config.get("accounts"), dict):
             value["accounts"] = _accounts(vm, outcome, config["accounts"])
-        return context(slot, value)
+        return in_context(slot, value)
 
     def get_statuses(params: list[Any]) -> Any:
         vm.advance()
@@ -83,7 +79,7 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         if not isinstance(signatures, list) or len(signatures) > _MAX_STATUSES:
             raise invalid(f"Too many inputs provided; max {_MAX_STATUSES}")
         found = (vm.ledger.transaction(str(p.signature(signature))) for signature in signatures)
-        return context(vm.slot, [None if executed is None else status_json(vm, executed) for executed in found])
+        return in_context(vm.slot, [None if executed is None else status_json(vm, executed) for executed in found])
 
     def get_transaction(params: list[Any]) -> Any:
         vm.advance()
@@ -127,8 +123,8 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         message = _message(p.text(params, 0, "message"))
         slot = vm.slot_at(p.commitment(p.options(params, 1), newest_slot=vm.slot))
         if not vm.is_blockhash_valid(message.recent_blockhash):
-            return context(slot, None)
-        return context(slot, fee_of(message))
+            return in_context(slot, None)
+        return in_context(slot, fee_of(message))
 
     def get_prioritization_fees(params: list[Any]) -> Any:
         vm.advance()
@@ -183,7 +179,7 @@ def _verified(transaction: VersionedTransaction) -> bool:
 def _preflight(vm: Vm, transaction: VersionedTransaction) -> None:
     """Simulate a transaction, and raise JSON-RPC error -32002 if it fails."""
     error = vm.check(transaction)
-    outcome = vm.simulate(transaction) if error is None else Execution(error, [], 0)
+    outcome = vm.simulate(transaction) if error is None else Simulation(error, [], 0)
     if outcome.error is None:
         return
     reason = _reason(error_json(outcome.error))
@@ -204,7 +200,7 @@ def _reason(error: Any) -> str:
     }.get(str(error), str(error))
 
 
-def _simulation(outcome: Execution) -> dict[str, Any]:
+def _simulation(outcome: Simulation) -> dict[str, Any]:
     return {
         "err": None if outcome.error is None else error_json(outcome.error),
         "logs": outcome.logs,
@@ -216,7 +212,7 @@ def _simulation(outcome: Execution) -> dict[str, Any]:
     }
 
 
-def _accounts(vm: Vm, outcome: Execution, wanted: dict[str, Any]) -> list[Any]:
+def _accounts(vm: Vm, outcome: Simulation, wanted: dict[str, Any]) -> list[Any]:
     addresses = wanted.get("addresses") or []
     if not isinstance(addresses, list):
         raise invalid("addresses must be an array")
@@ -238,5 +234,5 @@ def _message(encoded: str) -> Message | MessageV0:
     try:
         data = base64.b64decode(encoded, validate=True)
         return MessageV0.from_bytes(data[1:]) if data[:1] >= b"\x80" else Message.from_bytes(data)
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise invalid("the message cannot be decoded") from None

@@ -15,10 +15,10 @@ from decloud_pl.addresses import is_loopback
 from decloud_pl.errors import ContentNotFound, StoreUnavailable
 from decloud_pl.retry import retry_after
 from decloud_pl.store.fetch.fetcher import Cancelled
-from decloud_pl.store.fetch.verify import require_match, too_large
+from decloud_pl.store.fetch.verify import too_large
 from decloud_pl.store.http_status import no_answer
 from decloud_pl.store.ipfs.car import CONTENT_TYPE, ChunkReader, file_in_car
-from decloud_pl.store.ipfs.cid import Cid
+from decloud_pl.store.ipfs.cid import Cid, malformed
 from decloud_pl.store.ipfs.unixfs import profile_of
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ class Download:
             # The prefix came from another gateway and may be wrong, so download the whole file from this one.
             return self._without_prefix(session)
         self.prefix.cut()
-        require_match(self.prefix.path, self.root)
+        if profile_of(self.prefix.path, self.root) is None:
+            raise malformed(f"The downloaded bytes do not match the CID {self.root}.")
         return self.prefix.size
 
     def _without_prefix(self, session: BoundedSession) -> int:

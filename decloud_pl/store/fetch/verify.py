@@ -1,4 +1,4 @@
-"""Checks and errors for downloads from untrusted sources."""
+"""Errors for downloads from untrusted sources."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from decloud_pl.errors import SizeLimitExceeded, StoreError
-from decloud_pl.store.ipfs.cid import Cid, malformed
-from decloud_pl.store.ipfs.unixfs import profile_of
+from decloud_pl.store.ipfs.cid import Cid
 
 
 @contextmanager
@@ -26,16 +25,6 @@ def writing(destination: Path) -> Iterator[None]:
         raise StoreError(
             f"{place} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
         ) from error
-
-
-def require_match(path: Path, root: Cid) -> None:
-    """Check that a file has the CID ``root`` under one of `PROFILES`.
-
-    Raises:
-        IntegrityError: the file has another CID under every profile.
-    """
-    if profile_of(path, root) is None:
-        raise malformed(f"The downloaded bytes do not match the CID {root}.")
 
 
 def too_large(root: Cid, max_bytes: int) -> SizeLimitExceeded:

@@ -8,7 +8,6 @@ canonical form, the `str` of the parsed CID. That form has only letters and digi
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 
@@ -80,7 +79,7 @@ class Cid:
         """
         try:
             cid = cls._parse(text)
-        except (ValueError, binascii.Error, IntegrityError):
+        except (ValueError, IntegrityError):
             cid = None
         if cid is None or str(cid) != text:
             shown = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
@@ -100,21 +99,21 @@ class Cid:
         return None
 
     @classmethod
-    def from_bytes(cls, data: bytes | memoryview, offset: int = 0) -> tuple[Cid, int]:
-        """Read the binary CID at ``offset``; return the CID and the offset after it.
+    def from_bytes(cls, data: bytes) -> tuple[Cid, int]:
+        """Read the binary CID at the start of ``data``; return the CID and the offset after it.
 
         Raises:
             IntegrityError: the version, codec or hash is unsupported, or the data is too short. The error is not
                 `InvalidCid`, because the invalid data is the block or archive that contains the CID.
         """
-        head = bytes(data[offset : offset + 4])
+        head = data[:4]
         if head[:2] == _SHA2_256:
-            version, codec, start = 0, DAG_PB, offset + 2
+            version, codec, start = 0, DAG_PB, 2
         elif len(head) == 4 and head[0] == 1 and head[1] in (RAW, DAG_PB) and head[2:] == _SHA2_256:
-            version, codec, start = 1, head[1], offset + 4
+            version, codec, start = 1, head[1], 4
         else:
             raise malformed("The data contains a CID with an unsupported version, codec or hash.")
-        digest = bytes(data[start : start + _DIGEST_SIZE])
+        digest = data[start : start + _DIGEST_SIZE]
         if len(digest) != _DIGEST_SIZE:
             raise malformed("The data ends within a CID.")
         return cls(version, codec, digest), start + _DIGEST_SIZE

@@ -38,12 +38,10 @@ class Importer:
         self._sink = sink
         self._buffer = bytearray()
         self._levels: list[list[_Link]] = [[]]
-        self.size = 0
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data).cast("B")
         size = self._profile.chunk_size
-        self.size += len(view)
         position = 0
         if self._buffer:
             position = min(size - len(self._buffer), len(view))
@@ -58,7 +56,7 @@ class Importer:
 
     def finish(self) -> Cid:
         """Return the CID of the file, which is the CID of its root block. An empty file has one empty leaf."""
-        if self._buffer or self.size == 0:
+        if self._buffer or not self._levels[0]:
             self._leaf(bytes(self._buffer))
         level = 0
         while True:

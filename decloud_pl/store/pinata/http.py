@@ -37,7 +37,6 @@ _CONNECTION = "Check the network connection and Pinata's status page."
 class Answer:
     """A successful answer. ``document`` is its parsed JSON, or None if it is not JSON."""
 
-    status: int
     headers: Mapping[str, str]
     document: Any
 
@@ -118,7 +117,7 @@ class PinataHttp:
         except (ValueError, RecursionError):
             document = None
         if 200 <= response.status_code < 300:
-            return Answer(response.status_code, response.headers, document)
+            return Answer(response.headers, document)
         return status_error(
             response.status_code,
             who="Pinata",

@@ -51,6 +51,7 @@ async def test_a_plain_request_to_the_websocket_port(rpc: Rpc) -> None:
 
 
 async def test_a_port_that_is_taken(rpc: Rpc) -> None:
-    with pytest.raises(LocalnetError, match=f"Port {rpc.server.port} on 127.0.0.1 cannot be used"):
-        async with RpcServer(rpc.vm, port=rpc.server.port):
+    port = int(rpc.server.rpc_url.rpartition(":")[2])
+    with pytest.raises(LocalnetError, match=f"Port {port} on 127.0.0.1 cannot be used"):
+        async with RpcServer(rpc.vm, port=port):
             pass

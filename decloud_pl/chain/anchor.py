@@ -85,6 +85,13 @@ def payer(address: Pubkey) -> AccountMeta:
     return AccountMeta(address, is_signer=True, is_writable=True)
 
 
+def too_few_lamports() -> InsufficientFunds:
+    """Return the error for a wallet that cannot pay for a transaction."""
+    return InsufficientFunds(
+        "The wallet has too few lamports for this transaction.", fix="Send some SOL to the wallet."
+    )
+
+
 def error_from_code(
     code: int, logs: tuple[str, ...], meanings: Mapping[IntEnum, str]
 ) -> ProgramError | InsufficientFunds:
@@ -96,10 +103,7 @@ def error_from_code(
         meanings: maps each of the program's own codes to a text that completes "The program refused: …".
     """
     if code == _INSUFFICIENT_LAMPORTS:
-        return InsufficientFunds(
-            "The wallet has too few lamports for this transaction.",
-            fix="Send some SOL to the wallet.",
-        )
+        return too_few_lamports()
     if code == ALREADY_IN_USE:
         return ProgramError(
             "The account to create already exists. This wallet has probably joined the round before.",

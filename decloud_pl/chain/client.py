@@ -11,6 +11,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect, Filters
 from decloud_pl.chain.rpc import ACCOUNTS_PER_REQUEST, CLOCK_SYSVAR, Account, RpcClient, clock_of
+from decloud_pl.chain.rpc_errors import wrong_answer
 from decloud_pl.domain import Round, RoundCounter, Submission
 from decloud_pl.errors import DecodeError, RpcRejected
 
@@ -211,10 +212,7 @@ class ChainClient:
         def decode(data: bytes) -> Round:
             found = self.dialect.decode_round(data)
             if found.id != round_id:
-                raise DecodeError(
-                    f"The RPC endpoint returned round {found.id} instead of round {round_id}.",
-                    fix="Set network.rpc_url to another RPC endpoint.",
-                )
+                raise wrong_answer(f"The RPC endpoint returned round {found.id} instead of round {round_id}.")
             return found
 
         return decode
@@ -225,9 +223,8 @@ class ChainClient:
         def decode(data: bytes) -> Submission:
             found = self.dialect.decode_submission(data)
             if (found.round_id, found.trainer) != (round_id, trainer):
-                raise DecodeError(
-                    f"The RPC endpoint returned the wrong submission for this trainer in round {round_id}.",
-                    fix="Set network.rpc_url to another RPC endpoint.",
+                raise wrong_answer(
+                    f"The RPC endpoint returned the wrong submission for this trainer in round {round_id}."
                 )
             return found
 
@@ -237,8 +234,10 @@ class ChainClient:
         return self._decoded(address, await self.rpc.account(address), decode)
 
     def _decoded(self, address: Pubkey, account: Account | None, decode: Callable[[bytes], T]) -> T | None:
-        if account is None or self._is_only_funded(account):
+        if account is None:
             return None
+        if account.owner == Pubkey.default() and not account.data:
+            return None  # somebody sent lamports to the address, but the program has not created the account there
         return self._decode(address, account, decode)
 
     async def _list(self, filters: Filters, decode: Callable[[bytes], T]) -> list[T]:
@@ -260,8 +259,3 @@ class ChainClient:
                 fix="Check network.program_id.",
             )
         return decode(account.data)
-
-    @staticmethod
-    def _is_only_funded(account: Account) -> bool:
-        """Return whether somebody sent lamports to the address, but the program has not created the account there."""
-        return account.owner == Pubkey.default() and not account.data

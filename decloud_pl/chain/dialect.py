@@ -30,12 +30,10 @@ class Reading:
     Attributes:
         convention: the meaning of the numbers in the update.
         gradient_rate: η of the ``gradient`` convention.
-        buffers: whether the validator changes the model's buffers as well as its parameters.
     """
 
     convention: Convention
     gradient_rate: float
-    buffers: bool
 
 
 class Dialect(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from decloud_pl.chain.dialects import check_name, get_dialect, names
 from decloud_pl.domain import Convention
@@ -67,18 +67,16 @@ class NetworkConfig:
         return words if written == self.read_convention else f"{words}; written as {written}"
 
     def check(self) -> None:
-        """Check the values of the settings. Their types are checked elsewhere.
+        """Check the values of the settings. Their types and ranges are checked elsewhere.
 
         Raises:
-            ConfigError: the dialect does not exist, an account is not a public key, or an address is not an http or
-                https URL.
+            ConfigError: the dialect does not exist, or an account is not a public key.
         """
         if self.dialect != AUTO:
             check_name(self.dialect)
         for name, key in (("network.treasury", self.treasury), ("network.referrer", self.referrer)):
             if key and not _PUBLIC_KEY.fullmatch(key):
                 raise not_a_public_key(name)
-        self.websocket_urls()
 
     def websocket_urls(self) -> list[str]:
         """Return the WebSocket URL of the main endpoint, then the URLs derived from ``fallback_rpc_urls``.
@@ -112,11 +110,7 @@ def _websocket_url(rpc_url: str, name: str) -> str:
     scheme = "wss" if parts.scheme == "https" else "ws"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     # A Solana node serves the WebSocket on the next port. A provider's URL keeps its path, which may be an API key.
-    return f"{scheme}://{host}:{port + 1}" if port else f"{scheme}://{host}{_tail(rpc_url)}"
-
-
-def _tail(url: str) -> str:
-    """Return the path and the query of a URL. A path that is only a slash is left out."""
-    parts = urlsplit(url)
+    if port:
+        return f"{scheme}://{host}:{port + 1}"
     path = "" if parts.path == "/" else parts.path
-    return f"{path}?{parts.query}" if parts.query else path
+    return urlunsplit((scheme, host, path, parts.query, ""))

@@ -18,9 +18,9 @@ from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
 from decloud_pl.chain.endpoints import EndpointPool, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.chain.refusals import Refusal
-from decloud_pl.chain.rpc_errors import not_rpc
+from decloud_pl.chain.rpc_errors import not_rpc, wrong_answer
 from decloud_pl.chain.sent import SentTransaction, sent_transaction
-from decloud_pl.errors import DecodeError, RpcRejected
+from decloud_pl.errors import RpcRejected
 
 if TYPE_CHECKING:
     from solana.rpc.async_api import AsyncClient
@@ -139,7 +139,8 @@ class RpcClient:
 
     async def account(self, address: Pubkey) -> Account | None:
         """Return an account, or None if it does not exist."""
-        return _account((await self._call("getAccountInfo", lambda client: client.get_account_info(address))).value)
+        value = (await self._call("getAccountInfo", lambda client: client.get_account_info(address))).value
+        return None if value is None else _account(value)
 
     async def accounts(self, addresses: Sequence[Pubkey]) -> list[Account | None]:
         """Return accounts in the order of ``addresses``; None for an account that does not exist."""
@@ -148,11 +149,10 @@ class RpcClient:
             part = list(addresses[start : start + ACCOUNTS_PER_REQUEST])
             answer = await self._call("getMultipleAccounts", partial(_get_multiple_accounts, part))
             if len(answer.value) != len(part):
-                raise DecodeError(
-                    f"The RPC endpoint {self._host} returned {len(answer.value)} accounts instead of {len(part)}.",
-                    fix="Set network.rpc_url to another RPC endpoint.",
+                raise wrong_answer(
+                    f"The RPC endpoint {self._host} returned {len(answer.value)} accounts instead of {len(part)}."
                 )
-            found.extend(_account(value) for value in answer.value)
+            found.extend(None if value is None else _account(value) for value in answer.value)
         return found
 
     async def program_accounts(
@@ -167,10 +167,7 @@ class RpcClient:
             lambda client: client.get_program_accounts(program_id, encoding="base64", filters=conditions),
             replaceable=True,
         )
-        return [
-            (entry.pubkey, Account(entry.account.owner, entry.account.lamports, bytes(entry.account.data)))
-            for entry in answer.value
-        ]
+        return [(entry.pubkey, _account(entry.account)) for entry in answer.value]
 
     async def clock(self) -> int:
         """Return the chain's clock in Unix seconds. The program compares it with deadlines.
@@ -227,9 +224,8 @@ class RpcClient:
             for status in answer.value
         )
         if len(found) != len(signatures):
-            raise DecodeError(
-                f"The RPC endpoint {self._host} returned {len(found)} statuses instead of {len(signatures)}.",
-                fix="Set network.rpc_url to another RPC endpoint.",
+            raise wrong_answer(
+                f"The RPC endpoint {self._host} returned {len(found)} statuses instead of {len(signatures)}."
             )
         return SignatureStatuses(answer.context.slot, found)
 
@@ -310,9 +306,7 @@ def clock_of(account: Account | None) -> int:
         DecodeError: the account is missing or too short.
     """
     if account is None or len(account.data) < _CLOCK_SYSVAR_SIZE:
-        raise DecodeError(
-            "The RPC endpoint returned no valid clock account.", fix="Set network.rpc_url to another RPC endpoint."
-        )
+        raise wrong_answer("The RPC endpoint returned no valid clock account.")
     # Five values of 8 bytes: slot, epoch start, epoch, leader schedule epoch, Unix time.
     return int.from_bytes(account.data[32:40], "little", signed=True)
 
@@ -325,5 +319,5 @@ async def _get_transaction(signature: Signature, client: AsyncClient) -> GetTran
     return await client.get_transaction(signature, encoding="base64", max_supported_transaction_version=0)
 
 
-def _account(value: SoldersAccount | None) -> Account | None:
-    return None if value is None else Account(value.owner, value.lamports, bytes(value.data))
+def _account(value: SoldersAccount) -> Account:
+    return Account(value.owner, value.lamports, bytes(value.data))

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from decloud_pl.errors import RpcRejected, RpcUnavailable
+from decloud_pl.errors import DecodeError, RpcRejected, RpcUnavailable
 from decloud_pl.legible import legible
 from decloud_pl.redact import HIDDEN
 from decloud_pl.retry import retry_after
@@ -122,6 +121,8 @@ def from_error_object(asked: Asked, reason: Any) -> RpcRejected | RpcUnavailable
 
 def from_transport(asked: Asked, cause: BaseException | None) -> RpcRejected | RpcUnavailable:
     """Return the exception for a failed connection or an HTTP error status."""
+    from http.client import responses
+
     response = getattr(cause, "response", None)
     status = getattr(response, "status_code", None)
     if response is None or status is None:
@@ -132,20 +133,14 @@ def from_transport(asked: Asked, cause: BaseException | None) -> RpcRejected | R
             fix=_WAIT,
             retry_after=retry_after(response.headers.get("retry-after", "")),
         )
-    said = ": ".join(filter(None, (f"HTTP {status} {_phrase(status)}".rstrip(), asked.quoted(_reason(response.text)))))
+    status_line = f"HTTP {status} {responses.get(status, '')}".rstrip()
+    said = ": ".join(filter(None, (status_line, asked.quoted(_reason(response.text)))))
     return RpcRejected(
         f"The RPC endpoint {asked.host} refused {asked.method} ({said}).",
         fix="Check the address of the endpoint and its API key.",
         code=status,
         said=said,
     )
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def _reason(body: str) -> str:
@@ -174,3 +169,8 @@ def not_rpc(host: str) -> RpcUnavailable:
         f"The RPC endpoint {host} sent an answer that is not JSON-RPC.",
         fix="Check that this is the address of a Solana RPC endpoint.",
     )
+
+
+def wrong_answer(message: str) -> DecodeError:
+    """Return the error for an answer that is JSON-RPC, but does not fit the request."""
+    return DecodeError(message, fix="Set network.rpc_url to another RPC endpoint.")

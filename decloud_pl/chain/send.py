@@ -116,26 +116,18 @@ class Sender:
                 if receipt is None:
                     receipt = await self._confirm(key, await self._sign(instructions, key, deposit))
             except ChainError as error:
-                if not isinstance(error, RpcUnavailable) and await self._retrying(landed):
-                    receipt = await self._receipt(key)
-                    self._need(receipt)
-                    return receipt
-                raise
+                if isinstance(error, RpcUnavailable) or not await self._retrying(landed):
+                    raise
+                receipt = await self._receipt(key)
             if receipt is not None:
-                self._need(receipt)
+                if receipt.slot is not None:
+                    # An answer for a slot before this one comes from an endpoint that lags behind.
+                    self._rpc.need(receipt.slot)
                 return receipt
         raise TransactionExpired(
             f"The transaction did not land: {self._policy.max_signings} blockhashes expired.",
             fix="If the network stays congested, raise chain.max_priority_lamports.",
         )
-
-    def _need(self, receipt: Receipt) -> None:
-        """Make the RPC client refuse answers for slots before the slot in which the transaction landed.
-
-        Such an answer comes from an endpoint that lags behind.
-        """
-        if receipt.slot is not None:
-            self._rpc.need(receipt.slot)
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
         """Return a receipt if the transaction with this key already had its effect, or one signed earlier lands.

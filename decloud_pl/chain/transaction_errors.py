@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from decloud_pl.chain.anchor import too_few_lamports
 from decloud_pl.chain.dialect import Dialect
-from decloud_pl.errors import ChainError, InsufficientFunds, ProgramError, RpcRejected
+from decloud_pl.errors import ChainError, ProgramError, RpcRejected
 
 if TYPE_CHECKING:
     from solders.transaction_status import TransactionErrorType
-
-_NO_FUNDS = InsufficientFunds(
-    "The wallet has too few lamports for this transaction.", fix="Send some SOL to the wallet."
-)
 
 
 def is_blockhash_unknown(error: TransactionErrorType) -> bool:
@@ -57,7 +54,7 @@ def typed_error(error: TransactionErrorType, dialect: Dialect, logs: tuple[str, 
         TransactionErrorFieldless.AccountNotFound,
         TransactionErrorFieldless.InsufficientFundsForFee,
     ):
-        return InsufficientFunds(_NO_FUNDS.message, fix=_NO_FUNDS.fix)
+        return too_few_lamports()
     return RpcRejected(
         f"The network refused the transaction ({str(error).rsplit('.', 1)[-1]}).",
         logs=logs,

@@ -19,7 +19,6 @@ from decloud_pl.chain.borsh import BorshReader
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialect import Filters, NetworkDialect
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.chain.dialects.v1_0.accounts import encode_round
 from decloud_pl.chain.dialects.v1_2 import V1_2
 from decloud_pl.chain.events import Event
 from decloud_pl.chain.network import NetworkConfig
@@ -35,6 +34,7 @@ from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import Criteria, Situation, explain, verdict
 from tests.chain.dialects import test_v1_2
 from tests.chain.dialects.conformance import TRAINER, VALIDATOR, Golden, Sent
+from tests.chain.dialects.encoding import encode_round
 from tests.chain.dialects.test_v1_0 import ROUND_BYTES, SEVEN
 from tests.chain.dialects.test_v1_1 import ROUND
 

@@ -24,12 +24,12 @@ from solders.transaction import VersionedTransaction
 from decloud_pl.chain import dialects
 from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID, discriminator
 from decloud_pl.chain.dialects import get_dialect, names
-from decloud_pl.chain.dialects.v1_0.accounts import encode_round, encode_submission
 from decloud_pl.chain.idl import idl_account_counts, idl_address
 from decloud_pl.chain.revision import UNDECIDED, UNKNOWN, Revision, detect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import DecodeError
+from tests.chain.dialects.encoding import encode_round, encode_submission
 
 IDLS = Path(__file__).parents[2] / "golden" / "idl"
 LOADER = "BPFLoaderUpgradeab1e11111111111111111111111"

@@ -12,7 +12,7 @@ from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import discriminator
 from decloud_pl.chain.dialect import Reading
 from decloud_pl.chain.dialects.v1_0 import events
-from decloud_pl.chain.dialects.v1_0.accounts import encode_round, encode_submission, write_dataset
+from decloud_pl.chain.dialects.v1_0.accounts import write_dataset
 from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
 from decloud_pl.chain.events import Event, GradientsSubmitted, RewardClaimed, TrainerJoined, ValidationCompleted
 from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
@@ -28,6 +28,7 @@ from tests.chain.dialects.conformance import (
     Sent,
     event_line,
 )
+from tests.chain.dialects.encoding import encode_round, encode_submission
 
 # Accounts after a whole round of the program in the virtual machine, with their spare bytes.
 COUNTER_BYTES = bytes.fromhex(
@@ -86,7 +87,7 @@ class TestV1_0(DialectConformance):
     MAX_TRAINERS = 10
     SUBMISSION_SIZE = 121
     DATASETS = 99
-    READING = Reading("gradient", 0.1, buffers=False)
+    READING = Reading("gradient", 0.1)
     TREASURY_FEE_BPS = 0
     CAN_ABORT = False
     ACCOUNTS: ClassVar[Mapping[str, Golden]] = {

@@ -18,7 +18,7 @@ V1_1 = test_v1_1.TestV1_1
 
 class TestV1_2(V1_1):
     NAME = "v1.2"
-    READING = Reading("delta", 0.1, buffers=True)
+    READING = Reading("delta", 0.1)
     CAN_ABORT = True
     INSTRUCTIONS: ClassVar[Mapping[str, Sent]] = {
         **V1_1.INSTRUCTIONS,

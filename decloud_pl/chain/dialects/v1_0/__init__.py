@@ -63,7 +63,7 @@ class V1_0:
         {RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED}
     )
     datasets: ClassVar[tuple[str, ...]] = DATASET_NAMES
-    reading: ClassVar[Reading] = Reading("gradient", 0.1, buffers=False)
+    reading: ClassVar[Reading] = Reading("gradient", 0.1)
     treasury_fee_bps: ClassVar[int] = 0
     can_abort: ClassVar[bool] = False
     meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS

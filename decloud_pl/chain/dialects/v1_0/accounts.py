@@ -1,4 +1,4 @@
-"""Decode and encode the program's accounts, which consist of an Anchor discriminator and Borsh fields."""
+"""Decode the program's accounts, which consist of an Anchor discriminator and Borsh fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ NO_VALIDATOR = Pubkey.default()
 
 ROUND_ID_OFFSET = 8
 """The offset of ``id`` in a Round and of ``round_id`` in a Submission, for ``memcmp`` filters."""
-ROUND_CREATOR_OFFSET = 16
 SUBMISSION_TRAINER_OFFSET = 16
 SUBMISSION_SIZE = 121
 """Size of a Submission account in bytes: discriminator, fields, and space for the longest CID (64 characters)."""
@@ -85,32 +84,6 @@ def decode_round(data: bytes, *, treasury_fee_bps: int) -> Round:
     )
 
 
-def encode_round(value: Round) -> bytes:
-    """Encode a Round without spare bytes; the inverse of `decode_round`."""
-    return b"".join(
-        (
-            ROUND_DISCRIMINATOR,
-            borsh.u64(value.id),
-            bytes(value.creator),
-            borsh.string(value.model_cid),
-            write_dataset(value.dataset),
-            borsh.u64(value.reward_amount),
-            borsh.u8(_STATUSES.index(value.status)),
-            bytes(value.validator or NO_VALIDATOR),
-            borsh.u16(value.validator_fee_bps),
-            borsh.u32(value.baseline_score),
-            borsh.i64(value.created_at),
-            borsh.i64(value.validator_deadline),
-            borsh.i64(value.join_deadline),
-            borsh.i64(value.submit_deadline),
-            borsh.u8(value.trainers_count),
-            borsh.u8(value.submissions_count),
-            borsh.u8(value.bump),
-            borsh.u8(value.vault_bump),
-        )
-    )
-
-
 def decode_submission(data: bytes) -> Submission:
     """Decode a Submission.
 
@@ -126,22 +99,6 @@ def decode_submission(data: bytes) -> Submission:
         contribution_bps=read.u16(),
         reward_claimed=read.bool(),
         bump=read.u8(),
-    )
-
-
-def encode_submission(value: Submission) -> bytes:
-    """Encode a Submission without spare bytes; the inverse of `decode_submission`."""
-    return b"".join(
-        (
-            SUBMISSION_DISCRIMINATOR,
-            borsh.u64(value.round_id),
-            bytes(value.trainer),
-            borsh.string(value.gradient_cid),
-            borsh.u8(value.submitted),
-            borsh.u16(value.contribution_bps),
-            borsh.u8(value.reward_claimed),
-            borsh.u8(value.bump),
-        )
     )
 
 

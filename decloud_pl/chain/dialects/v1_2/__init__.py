@@ -25,7 +25,7 @@ class V1_2(V1_1):
     """Revision v1.2, which adds the instruction ``abort_round`` to v1.1."""
 
     account_counts: ClassVar[Mapping[str, int]] = {**V1_1.account_counts, "abort_round": 5}
-    reading: ClassVar[Reading] = Reading("delta", 0.1, buffers=True)
+    reading: ClassVar[Reading] = Reading("delta", 0.1)
     can_abort: ClassVar[bool] = True
     meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS
 

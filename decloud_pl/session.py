@@ -193,7 +193,9 @@ class SessionRound:
         """The file to write the update to, and the convention and encoding in which to write its entries."""
         settings, choice = self._connection.settings, self._connection.run(lambda account: account.convention(self.id))
         convention = settings.written_convention(choice.convention)
-        return UpdateForm(self.folder / _OWN_UPDATE, convention, choice.gradient_rate, settings.update.encoding)
+        return UpdateForm(
+            self.folder / _OWN_UPDATE, convention, settings.network.gradient_rate, settings.update.encoding
+        )
 
     def base_model(self) -> BaseModel:
         """Fetch the base model, verify it against its CID and open it in quarantine. Its files are in `folder`.

@@ -28,7 +28,7 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.config.schema import JoinConfig
 from decloud_pl.config.values import hydra_text
-from decloud_pl.daemon.loop import Daemon, Policy
+from decloud_pl.daemon.loop import Daemon
 from decloud_pl.data.catalog import entry
 from decloud_pl.domain import Payout, Round, Submission, Update
 from decloud_pl.executors.process import UPDATE_FILE
@@ -44,6 +44,7 @@ from decloud_pl.rounds.connect import make_current_dialect
 from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, DaemonEvent, Looked, Skipped
 from decloud_pl.rounds.gather import Evidences
+from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
@@ -293,9 +294,9 @@ class World:
             "poll_interval": 0.1,
         }
         url = ws_url or self.network.endpoints.ws_url
-        gathers = None if evidences is None else evidences(steps)
+        background = [] if evidences is None else [evidences(steps)]
         watch = partial(watch_events, url, dialect)
-        daemon = Daemon(steps, Policy(**{**options, **policy}), watch, evidences=gathers)
+        daemon = Daemon(steps, Policy(**{**options, **policy}), watch, background=background)
         task = asyncio.create_task(daemon.run())
         try:
             yield daemon

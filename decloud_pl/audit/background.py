@@ -79,7 +79,7 @@ class Audits(Background):
         finished = {row.round_id for row in audits(self._journal) if not row.tries_left}
         left = _OTHERS_AT_ONCE
         async for round_ in self._auditor.chain.latest_rounds(MOST_SEARCHED):
-            if left <= 0 or self._budget.left <= _FOR_OTHERS:
+            if left <= 0 or self._reader.bytes_left <= _FOR_OTHERS:
                 break
             if round_.status is RoundStatus.COMPLETED and round_.id not in finished:
                 left -= 1
@@ -88,7 +88,7 @@ class Audits(Background):
     async def _look_at(self, round_id: int) -> None:
         record = self._journal.get(round_id)
         is_own = record is not None and record.pinned_cid is not None
-        if not is_own and (self._scope == "own" or self._budget.left <= _FOR_OTHERS):
+        if not is_own and (self._scope == "own" or self._reader.bytes_left <= _FOR_OTHERS):
             return
         before = audit_of(self._journal, round_id)
         if before is not None and not before.tries_left and (before.trainer == self._wallet or not is_own):

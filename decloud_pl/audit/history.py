@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from solders.instruction import Instruction
-
 from decloud_pl.chain.anchor import discriminator
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.sent import SentTransaction
 from decloud_pl.domain import Round, Submission
 from decloud_pl.errors import ChainError
 
@@ -82,7 +79,9 @@ async def history_of(chain: ChainClient, round_: Round, submissions: Iterable[Su
     scored: dict[str, Step] = {}
     completed: Step | None = None
     for one in reversed(sent):  # the latest share counts
-        for instruction in _own(one, chain):
+        for instruction in one.instructions:
+            if instruction.program_id != chain.dialect.program_id:
+                continue
             step = Step(one.signature, one.slot, one.at)
             named = {meta.pubkey for meta in instruction.accounts}
             trainers = [trainer for trainer, place in places.items() if place in named]
@@ -94,7 +93,3 @@ async def history_of(chain: ChainClient, round_: Round, submissions: Iterable[Su
             if begin in (_COMPLETE, _FINALIZE):
                 completed = step
     return History(submitted, scored, completed)
-
-
-def _own(sent: SentTransaction, chain: ChainClient) -> list[Instruction]:
-    return [one for one in sent.instructions if one.program_id == chain.dialect.program_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -34,7 +34,6 @@ class Auditor:
         convention: returns the convention that the validator of a round is assumed to use.
         gradient_rate: η of the ``gradient`` convention.
         max_bytes: the limit of one download, in bytes.
-        now: returns the current time in Unix seconds.
     """
 
     network: str
@@ -44,7 +43,6 @@ class Auditor:
     convention: Callable[[Round], Convention]
     gradient_rate: float
     max_bytes: int
-    now: Callable[[], float] = time.time
 
     async def audit(
         self,
@@ -110,7 +108,7 @@ class Auditor:
             score_seconds=seconds,
             is_late=seconds is not None and seconds > LATE_SECONDS,
             versions={"decloud_pl": __version__, "torch": scores.torch},
-            at=self.now(),
+            at=time.time(),
         )
 
 
@@ -143,18 +141,14 @@ def _copies(scores: Scores, history: History) -> tuple[Copy, ...]:
     alike = {
         (opened[row], opened[column]): scores.alike[row][column] for row, column in combinations(range(len(opened)), 2)
     }
+    order = list(history.submitted)  # in the order of the chain
     found = []
     for one, other in combinations(cids, 2):
         same = cids[one] == cids[other]
         cosine = 1.0 if same else alike.get((one, other), 0.0)
-        if cosine >= _ALIKE:
-            found.append(_ordered(one, other, cosine, history.submitted, same_cid=same))
+        if cosine < _ALIKE:
+            continue
+        is_ordered = one in order and other in order
+        first, second = sorted((one, other), key=order.index) if is_ordered else [one, other]
+        found.append(Copy(first, second, is_ordered=is_ordered, cosine=cosine, same_cid=same))
     return tuple(found)
-
-
-def _ordered(one: str, other: str, cosine: float, submitted: Mapping[str, object], *, same_cid: bool) -> Copy:
-    order = list(submitted)  # in the order of the chain
-    if one in order and other in order:
-        first, second = sorted((one, other), key=order.index)
-        return Copy(first, second, is_ordered=True, cosine=cosine, same_cid=same_cid)
-    return Copy(one, other, is_ordered=False, cosine=cosine, same_cid=same_cid)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from decloud_pl.audit.history import Step
 from decloud_pl.domain import Convention
 from decloud_pl.journal.audits import Audit, Verdict
-from decloud_pl.journal.owner import Owner
 
 LATE_SECONDS = 3_600.0
 """A validator scores within minutes. After this time, a validation is late."""
@@ -154,10 +153,6 @@ class Report:
         """
         return " ".join([*self._own_share(trainer), *self.reasons, *self._lateness(), *self._copied(trainer)])
 
-    def owner(self, wallet: str) -> Owner:
-        """Return the owner of the journal rows that belong to this network, this program and ``wallet``."""
-        return Owner(self.network, self.program_id, wallet)
-
     def _own_share(self, trainer: str | None) -> list[str]:
         own = self.entry(trainer)
         if own is None or own.fair_bps is None:
@@ -173,7 +168,7 @@ class Report:
         said = []
         for copy in self.copies:
             kind = "equal" if copy.cosine >= 1 else "nearly equal"
-            names = ["you" if name == trainer else name for name in (copy.first, copy.second)]
-            order = f"; {copy.first if copy.first != trainer else 'you'} submitted first" if copy.is_ordered else ""
-            said.append(f"The updates of {names[0]} and {names[1]} are {kind}{order}.")
+            first, second = ("you" if name == trainer else name for name in (copy.first, copy.second))
+            order = f"; {first} submitted first" if copy.is_ordered else ""
+            said.append(f"The updates of {first} and {second} are {kind}{order}.")
         return said

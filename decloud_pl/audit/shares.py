@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from decloud_pl.domain import BPS_DENOMINATOR, Convention
-from decloud_pl.rounds.scoring import Score, Scores
+from decloud_pl.domain import BPS_DENOMINATOR
+from decloud_pl.rounds.scoring import Score
 
 _DRAWS = 4000
 _COVERED = 0.999
@@ -72,19 +72,6 @@ def sampling_noise(gains: Sequence[int], products: Sequence[Sequence[int]], samp
         for row in range(len(gains))
     ]
     return _noise(gains, covariance)
-
-
-def gains_of(scores: Scores, opened: Sequence[str], convention: Convention) -> list[int]:
-    """Return how many more samples the model of each submission gets right than the base model.
-
-    Args:
-        scores: the scores of the submissions.
-        opened: the addresses of the trainers of the submissions to return. Submissions whose file was not opened are
-            skipped.
-        convention: the convention under which the updates are applied.
-    """
-    found: list[Mapping[Convention, Score]] = [one for name in opened if (one := scores.opened[name]) is not None]
-    return [one[convention].correct - scores.base.correct for one in found]
 
 
 def _noise(gains: Sequence[int], covariance: Sequence[Sequence[float]]) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from decloud_pl.audit.shares import fair_shares, float_noise, gains_of, sampling_noise
+from decloud_pl.audit.shares import fair_shares, float_noise, sampling_noise
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, is_equal_split
 from decloud_pl.journal.audits import Verdict
 from decloud_pl.rounds.scoring import Scores
@@ -119,8 +119,8 @@ def _judge(
 
 
 def _fit(scores: Scores, opened: Sequence[str], paid: Mapping[str, int], convention: Convention) -> _Fit:
-    gains = gains_of(scores, opened, convention)
     models = [found[convention] for name in opened if (found := scores.opened[name]) is not None]
+    gains = [model.correct - scores.base.correct for model in models]
     # The validator may open a file that the quarantine refuses. It counts if nobody gained.
     extra = [name for name, found in scores.opened.items() if found is None and paid[name]]
     alternatives = [dict(zip(opened, fair_shares(gains), strict=True))]

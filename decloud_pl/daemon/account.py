@@ -17,7 +17,7 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import Settings
 from decloud_pl.daemon.assemble import run_until_cancelled
 from decloud_pl.daemon.manual import TAKES_NO_UPDATES, Step, already_done, take
-from decloud_pl.domain import Round, RoundStatus, Submission, Update
+from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError, no_round
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import read_update
@@ -31,8 +31,6 @@ from decloud_pl.rounds.connect import make_current_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter
 from decloud_pl.rounds.select import party_rules, why_closed
-
-_FIRST_LAMPORTS = 1_000_000_000
 
 
 @dataclass
@@ -96,8 +94,8 @@ class WalletRounds:
 
     async def fill(self) -> None:
         """Request 1 SOL from the network's faucet if the wallet holds less than 0.1 SOL."""
-        if await self.balance() < _FIRST_LAMPORTS // 10:
-            await self._chain.rpc.request_airdrop(self.wallet.address, _FIRST_LAMPORTS)
+        if await self.balance() < LAMPORTS_PER_SOL // 10:
+            await self._chain.rpc.request_airdrop(self.wallet.address, LAMPORTS_PER_SOL)
 
     def folder(self, round_id: int) -> Path:
         """Return the folder of a round's files. The daemon deletes this folder when the round is over."""

@@ -8,10 +8,11 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import cast
 
 from solders.pubkey import Pubkey
 
+from decloud_pl.audit.background import Audits, Scope
 from decloud_pl.build import build
 from decloud_pl.chain.client import ChainClient, View
 from decloud_pl.chain.dialect import Dialect
@@ -22,7 +23,7 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.children import stop_event
 from decloud_pl.config import Settings
-from decloud_pl.daemon.auditing import make_auditor, make_audits
+from decloud_pl.daemon.auditing import make_auditor
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.settings import facts, public_settings
 from decloud_pl.daemon.startup import ENDLESS, answered
@@ -42,8 +43,9 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
 from decloud_pl.observers.observe import observed
 from decloud_pl.proxies import route_to
+from decloud_pl.rounds.background import Background
 from decloud_pl.rounds.base_models import BaseModels
-from decloud_pl.rounds.connect import known_dialect, make_current_dialect, make_dialect, make_rpc
+from decloud_pl.rounds.connect import known_dialect, make_current_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter, Trouble
 from decloud_pl.rounds.gather import Evidences
@@ -59,19 +61,16 @@ from decloud_pl.store.fetch.fetcher import Fetcher
 MAX_MODEL_BYTES = 2 << 30
 
 
-def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: int | None = None) -> Policy:
+def make_policy(settings: Settings, *, deposit: int) -> Policy:
     """Return the daemon's policy for these settings.
 
     Args:
         settings: validated settings.
-        deposit: the rent-exempt lamports of a submission account; None uses the estimate in the dialect.
-        stop_after: the daemon stops after this number of rounds has ended; None for no limit.
+        deposit: the rent-exempt lamports of a submission account.
 
     Raises:
         ConfigError: a custom criterion cannot be built.
     """
-    if deposit is None:
-        deposit = make_dialect(settings.network).submission_deposit
     catalog = make_catalog(settings)
     downloads = BackgroundDownloads(catalog.data)
     nodes, packages = settings.rewards.criteria, settings.allow_packages
@@ -101,7 +100,6 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
         submit_late=settings.submit.when == "late",
         poll_interval=settings.poll_interval,
         only_round=settings.round,
-        stop_after=stop_after,
         faucet=settings.network.faucet,
         stop_seconds=settings.daemon.stop_seconds,
     )
@@ -202,32 +200,31 @@ async def assemble(
             base_models=None if trained_elsewhere else make_base_models(settings, reader, keeps_packages=True),
         )
         policy = replace(
-            make_policy(settings, deposit=deposit, stop_after=stop_after), wait_for_endpoint=wait_for_endpoint
+            make_policy(settings, deposit=deposit), stop_after=stop_after, wait_for_endpoint=wait_for_endpoint
         )
         if trained_elsewhere:
             policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
         if isinstance(executor, Cluster) and settings.auto_train:
             await stack.enter_async_context(_checked_cluster(executor, reporter))
         turn = asyncio.Lock()  # one scoring process at a time
-        evidences = Evidences(
-            chain,
-            reader,
-            lambda: make_catalog(settings),
-            journal,
-            reporter,
-            gradient_rate=settings.network.gradient_rate,
-            max_bytes=MAX_MODEL_BYTES,
-            turn=turn,
-        )
-        auditor = make_auditor(settings, chain, reader, journal, network, max_bytes=MAX_MODEL_BYTES)
-        gathers = settings.network.convention == AUTO and not policy.is_bounded and settings.auto_train
-        yield Daemon(
-            steps,
-            policy,
-            lambda: watch_events(websocket_urls, dialect),
-            evidences=evidences if gathers else None,
-            audits=None if policy.is_bounded else make_audits(settings, auditor, journal, reporter, turn),
-        )
+        background: list[Background] = []
+        if settings.network.convention == AUTO and not policy.is_bounded and settings.auto_train:
+            evidences = Evidences(
+                chain,
+                reader,
+                lambda: make_catalog(settings),
+                journal,
+                reporter,
+                gradient_rate=settings.network.gradient_rate,
+                max_bytes=MAX_MODEL_BYTES,
+                turn=turn,
+            )
+            background.append(evidences)
+        if settings.audit != "off" and not policy.is_bounded:
+            auditor = make_auditor(settings, chain, reader, journal, network, max_bytes=MAX_MODEL_BYTES)
+            scope: Scope = "all" if settings.audit == "all" else "own"
+            background.append(Audits(auditor, journal, reporter, home=home, scope=scope, turn=turn))
+        yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect), background=background)
 
 
 def _lenient(resolve: Callable[[str], str]) -> Callable[[str], str]:
@@ -263,20 +260,12 @@ async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterat
         await asyncio.wait({looking})
 
 
-class Explanation(NamedTuple):
-    """The daemon's checks of a round, the convention that the daemon assumes, and the audit if there is one."""
-
-    checks: tuple[Check, ...]
-    choice: Choice
-    audit: Audit | None
-
-
 async def explain_round(
     settings: Settings, address: Pubkey | None, round_id: int, *, why_none: str = ""
-) -> Explanation:
+) -> tuple[tuple[Check, ...], Choice, Audit | None]:
     """Check a round as the daemon does. Return the results, the convention assumed for the validator, and the audit.
 
-    This works while the daemon runs, too.
+    The audit is None if there is none. This works while the daemon runs, too.
 
     Args:
         settings: the daemon's settings.
@@ -318,7 +307,7 @@ async def explain_round(
         needed = format_sol(policy.criteria.join_cost + WALLET_MINIMUM)
         missing = Check("balance", passed=False, detail=f"no wallet ({why_none}); a join needs {needed}")
         checks = tuple(missing if check.name == missing.name else check for check in checks)
-    return Explanation(checks, choice, audit)
+    return checks, choice, audit
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lambda _: None) -> bool:

@@ -1,17 +1,12 @@
-"""Build the audits of completed rounds from settings."""
+"""Build the auditor of completed rounds from settings."""
 
 from __future__ import annotations
 
-import asyncio
-
-from decloud_pl.audit.background import Audits, Scope
 from decloud_pl.audit.look import Auditor
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.config import Settings
 from decloud_pl.journal.reader import JournalReader
-from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.conventions import Conventions
-from decloud_pl.rounds.events import Reporter
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.store.fetch.fetcher import Fetcher
 
@@ -39,13 +34,3 @@ def make_auditor(
         gradient_rate=settings.network.gradient_rate,
         max_bytes=max_bytes,
     )
-
-
-def make_audits(
-    settings: Settings, auditor: Auditor, journal: Journal, reporter: Reporter, turn: asyncio.Lock
-) -> Audits | None:
-    """Return the background audits for these settings, or None if audits are off."""
-    if settings.audit == "off":
-        return None
-    scope: Scope = "all" if settings.audit == "all" else "own"
-    return Audits(auditor, journal, reporter, home=settings.home_path, scope=scope, turn=turn)

@@ -6,28 +6,22 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from decloud_pl.audit.background import Audits
 from decloud_pl.chain.events import ValidationCompleted
 from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
 from decloud_pl.daemon.stopping import OpenRound, said_at_once
-from decloud_pl.domain import Update
 from decloud_pl.errors import ChainError, DecloudError, JournalError, RpcUnavailable
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.background import Background
-from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
-from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.train.plan import CHECKPOINT_FILE
-
-__all__ = ["Daemon", "Policy", "Watch"]
 
 _POLLS_WHILE_WATCHING = 12
 """While the WebSocket works, polling is only a safety net and this many times slower."""
@@ -52,13 +46,11 @@ class Daemon:
         policy: Policy,
         watch: Watch,
         *,
-        evidences: Evidences | None = None,
-        audits: Audits | None = None,
+        background: Sequence[Background] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._steps = steps
-        # Background work on completed rounds.
-        self._background: list[Background] = [work for work in (evidences, audits) if work is not None]
+        self.steps = steps
+        self._background = background  # work on completed rounds
         self._policy = policy
         self._watch = watch
         self._stopping = asyncio.Event()
@@ -73,11 +65,7 @@ class Daemon:
         self._asked_of_ended = 0
         self._failure: BaseException | None = None
         self.driver = Driver(steps, policy, now=now)
-
-    @property
-    def discovery(self) -> Discovery:
-        """Finds rounds."""
-        return self.driver.discovery
+        self.discovery = self.driver.discovery
 
     @property
     def ended(self) -> list[RoundRecord]:
@@ -101,7 +89,7 @@ class Daemon:
 
     def open_rounds(self, round_id: int | None = None) -> list[OpenRound]:
         """Return the rounds that are not over. If ``round_id`` is given, return only that round."""
-        steps, driver = self._steps, self.driver
+        steps, driver = self.steps, self.driver
         return [
             OpenRound(
                 record,
@@ -111,14 +99,6 @@ class Daemon:
             for record in steps.journal.unfinished()
             if round_id in (None, record.round_id)
         ]
-
-    def train_anew(self, round_id: int) -> None:
-        """Remove the round's update if it is withheld, so that the round is trained again."""
-        self._steps.drop_withheld(round_id)
-
-    def hand_in(self, round_id: int, update: Update) -> None:
-        """Use ``update``, which was trained outside the daemon, for a round; see `Steps.hand_in`."""
-        self._steps.hand_in(round_id, update)
 
     async def run(self) -> None:
         """Work until stopped.
@@ -147,7 +127,7 @@ class Daemon:
 
         If no endpoint answers, retry a few times. If the policy has ``wait_for_endpoint``, retry until one answers.
         """
-        steps = self._steps
+        steps = self.steps
 
         async def look() -> None:
             balance = await steps.chain.rpc.balance(steps.wallet.address)
@@ -268,7 +248,7 @@ class Daemon:
     async def _follow_events(self) -> None:
         async for event in self._watch():
             if not isinstance(event, Disconnected):
-                self._steps.chain.rpc.health.heard()
+                self.steps.chain.rpc.health.heard()
             if isinstance(event, Subscribed):
                 self._watching = True
                 self._subscribed.set()
@@ -298,21 +278,21 @@ class Daemon:
         while True:
             await asyncio.sleep(self._policy.reconcile_interval)
             await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
-            await self.driver.sightings.look_at_splits(self._steps.chain)
+            await self.driver.sightings.look_at_splits(self.steps.chain)
 
     async def _follow_upgrades(self) -> None:
         """Detect the program's revision at regular intervals (by default every hour).
 
         An upgrade that changes only the convention makes no instruction fail, so failures do not reveal every upgrade.
         """
-        revisions = self._steps.revisions
+        revisions = self.steps.revisions
         while revisions is not None:
             await asyncio.sleep(self._policy.reconcile_interval)
             try:
                 await revisions.look()
             except ChainError as error:
                 again = f"Retrying in {self._policy.reconcile_interval:g} s."
-                self._steps.reporter.report(Trouble.then(None, error, again))
+                self.steps.reporter.report(Trouble.then(None, error, again))
 
     @property
     def _poll_seconds(self) -> float:
@@ -328,14 +308,14 @@ class Daemon:
             if isinstance(error, RpcUnavailable):
                 self.driver.lost_contact()
             if self._is_news(str(error)):
-                self._steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
+                self.steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
 
     def _is_news(self, trouble: str) -> bool:
         """Return whether to report a failure: true if no similar failure occurred in the last `_NEWS_AGAIN` seconds.
 
         Failures are similar if their texts differ only in digits.
         """
-        now, kind = self._steps.monotonic(), _DIGITS.sub("", trouble)
+        now, kind = self.steps.monotonic(), _DIGITS.sub("", trouble)
         self._told = {known: at for known, at in self._told.items() if now - at < _NEWS_AGAIN}
         is_news = kind not in self._told
         self._told[kind] = now

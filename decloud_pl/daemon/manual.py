@@ -17,7 +17,7 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import RewardsConfig, Settings
 from decloud_pl.config.schema import SubmitConfig
-from decloud_pl.daemon.assemble import assemble, run_until_stopped
+from decloud_pl.daemon.assemble import assemble
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.stopping import said_at_the_end
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
@@ -97,7 +97,7 @@ async def take(
     *,
     update: Update | None = None,
     trained_elsewhere: bool = False,
-    run: Callable[[Daemon], Awaitable[bool]] = run_until_stopped,
+    run: Callable[[Daemon], Awaitable[bool]],
 ) -> RoundRecord | None:
     """Take one step of a round. If the chain does not allow the step yet, wait.
 
@@ -127,11 +127,11 @@ async def take(
         async with assemble(narrowed, wallet, watch, trained_elsewhere=trained_elsewhere) as daemon:
             watch.stop = daemon.stop
             if update is not None:
-                daemon.hand_in(round_id, update)
+                daemon.steps.hand_in(round_id, update)
             elif step == "train" and not settings.update.force:
-                daemon.train_anew(round_id)
+                daemon.steps.drop_withheld(round_id)  # so that it is trained again
             interrupted = await run(daemon)
-            record = _last(daemon, watch)
+            record = watch.record or next(iter(daemon.ended), None)
             for line in said_at_the_end(daemon.open_rounds(round_id), time.time()) if interrupted else ():
                 reporter.report(Noted(None, line))
     except JournalLocked as error:
@@ -203,7 +203,3 @@ def _narrowed(step: Step, round_id: int, settings: Settings, *, trains: bool) ->
         auto_claim=step == "claim",
         poll_interval=min(settings.poll_interval, 2.0),
     )
-
-
-def _last(daemon: Daemon, watch: _Watch) -> RoundRecord | None:
-    return watch.record or next(iter(daemon.ended), None)

@@ -6,7 +6,7 @@ training.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from decloud_pl.domain import BPS_DENOMINATOR, Convention
@@ -15,13 +15,6 @@ from decloud_pl.journal.writer import Journal
 
 Verdict = Literal["fair", "equal", "unfair", "unknown"]
 """``equal``: all valid submissions got the same share, although their gains differ. ``unknown``: not scored."""
-
-_KEPT = 256
-"""The most audits of one validator that `audits` returns."""
-_COLUMNS = (
-    "round_id, validator, creator, verdict, convention, trainer, fair_bps, paid_bps, noise_bps, score_seconds,"
-    " is_late, note, tries_left, at"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +68,12 @@ class Audit:
         return lost if abs(lost) > (self.noise_bps or 0) else 0
 
 
-def audits(journal: JournalReader, validator: str | None = None) -> list[Audit]:
-    """Return the latest 256 audits of one validator, or all audits if ``validator`` is None, the latest round first."""
-    rest, values = "ORDER BY round_id DESC LIMIT ?", (-1,)
-    if validator is not None:
-        return _read(journal, f"AND validator = ? {rest}", (validator, _KEPT))
-    return _read(journal, rest, values)
+_COLUMNS = ", ".join(entry.name for entry in fields(Audit))
+
+
+def audits(journal: JournalReader) -> list[Audit]:
+    """Return all audits, the latest round first."""
+    return _read(journal, "ORDER BY round_id DESC")
 
 
 def audit_of(journal: JournalReader, round_id: int) -> Audit | None:
@@ -94,33 +87,17 @@ def store_audit(journal: Journal, audit: Audit) -> None:
         db.execute(
             f"INSERT OR REPLACE INTO audits (network, program_id, {_COLUMNS})"  # noqa: S608 (own column names)
             f" VALUES ({', '.join('?' * 16)})",
-            (
-                *journal.owner[:2],
-                audit.round_id,
-                audit.validator,
-                audit.creator,
-                audit.verdict,
-                audit.convention,
-                audit.trainer,
-                audit.fair_bps,
-                audit.paid_bps,
-                audit.noise_bps,
-                audit.score_seconds,
-                audit.is_late,
-                audit.note,
-                audit.tries_left,
-                journal.now(),
-            ),
+            (*journal.owner[:2], *astuple(replace(audit, at=journal.now()))),
         )
 
 
-def _read(journal: JournalReader, rest: str, values: tuple[object, ...]) -> list[Audit]:
+def _read(journal: JournalReader, rest: str, values: tuple[object, ...] = ()) -> list[Audit]:
     return [_audit(journal, row) for row in journal.findings(_COLUMNS, "audits", rest, values)]
 
 
 def _audit(journal: JournalReader, row: tuple[Any, ...]) -> Audit:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    audit = Audit(**{**values, "is_late": bool(values["is_late"])})
+    audit = Audit(*row)
+    audit = replace(audit, is_late=bool(audit.is_late))
     shares = (audit.fair_bps, audit.paid_bps, audit.noise_bps)
     if (
         audit.verdict not in get_args(Verdict)

@@ -125,7 +125,7 @@ class JournalReader:
 
     def count(self, *, states: Sequence[str] = (), text: str = "") -> int:
         """Return the number of rows that `rounds` returns for the same filters without a limit."""
-        return int(self._select("COUNT(*)", "rounds", *_matching(states, text))[0][0])
+        return int(self.select("COUNT(*)", "rounds", *_matching(states, text))[0][0])
 
     def unfinished(self) -> list[RoundRecord]:
         """Return the rows in a state that is not final, the oldest round first."""
@@ -139,11 +139,11 @@ class JournalReader:
 
     def states(self) -> dict[int, State]:
         """Return the state of each of the owner's rounds, by round number."""
-        return {round_id: self.state(state) for round_id, state in self._select("round_id, state", "rounds")}
+        return {round_id: self.state(state) for round_id, state in self.select("round_id, state", "rounds")}
 
     def state_counts(self) -> dict[State, int]:
         """Return the number of rounds in each state. States without rounds are left out."""
-        counted = self._select("state, COUNT(*)", "rounds", "GROUP BY state")
+        counted = self.select("state, COUNT(*)", "rounds", "GROUP BY state")
         return {self.state(state): count for state, count in counted}
 
     def transitions(self, round_id: int) -> list[Transition]:
@@ -174,12 +174,12 @@ class JournalReader:
     def earned_since(self, at: float) -> int:
         """Return the lamports claimed at or after ``at`` (Unix seconds)."""
         rest = "AND state = ? AND updated_at >= ?"
-        return int(self._select("SUM(claimed_lamports)", "rounds", rest, (State.CLAIMED, at))[0][0] or 0)
+        return int(self.select("SUM(claimed_lamports)", "rounds", rest, (State.CLAIMED, at))[0][0] or 0)
 
     def claims(self) -> list[tuple[float, int]]:
         """Return (Unix time, lamports) of every claimed reward, in order of time."""
         rest = "AND state = ? AND claimed_lamports IS NOT NULL ORDER BY updated_at"
-        rows = self._select("updated_at, claimed_lamports", "rounds", rest, (State.CLAIMED,))
+        rows = self.select("updated_at, claimed_lamports", "rounds", rest, (State.CLAIMED,))
         if not all(isinstance(value, (int, float)) for row in rows for value in row):
             raise self.damaged("the claimed_lamports of a row is not a number")
         return rows
@@ -189,7 +189,7 @@ class JournalReader:
 
         A transaction with an unknown outcome counts in full. A failed transaction counts with its fee only.
         """
-        return int(self._select(_COST, "transactions", "AND recorded_at >= ?", (at,))[0][0] or 0)
+        return int(self.select(_COST, "transactions", "AND recorded_at >= ?", (at,))[0][0] or 0)
 
     def all_costs(self) -> dict[tuple[Owner, int], int]:
         """Return the lamports spent on fees and deposits, by owner and round."""
@@ -209,7 +209,7 @@ class JournalReader:
 
         Return None if no update for the data set was published.
         """
-        rows = self._select(
+        rows = self.select(
             "train_seconds + publish_seconds",
             "rounds",
             "AND resolved_dataset = ? AND train_seconds IS NOT NULL AND publish_seconds IS NOT NULL"
@@ -220,7 +220,7 @@ class JournalReader:
 
     def join_seconds(self) -> float:
         """Return the median duration of a join in seconds over the last rounds, or 0 if no duration is known."""
-        rows = self._select("join_seconds", "rounds", "ORDER BY round_id DESC LIMIT ?", (_RECENT,))
+        rows = self.select("join_seconds", "rounds", "ORDER BY round_id DESC LIMIT ?", (_RECENT,))
         known = [row[0] for row in rows if row[0] is not None]
         return float(median(known)) if known else 0.0
 
@@ -230,7 +230,7 @@ class JournalReader:
         Return None if no training has started yet.
         """
         rest = "AND submit_window IS NOT NULL ORDER BY round_id DESC LIMIT ?"
-        rows = self._select("submit_window", "rounds", rest, (_RECENT,))
+        rows = self.select("submit_window", "rounds", rest, (_RECENT,))
         return int(median(row[0] for row in rows)) if rows else None
 
     @property
@@ -239,7 +239,7 @@ class JournalReader:
         return self._owner or NOBODY
 
     def _rounds(self, rest: str, values: Sequence[object]) -> list[RoundRecord]:
-        return [self._record(row) for row in self._select(", ".join(self._fields), "rounds", rest, values)]
+        return [self._record(row) for row in self.select(", ".join(self._fields), "rounds", rest, values)]
 
     def _record(self, row: Sequence[Any]) -> RoundRecord:
         types = tuple(map(type, row))
@@ -274,12 +274,12 @@ class JournalReader:
         )
 
     def _transitions(self, table: str, rest: str, values: Sequence[object]) -> list[Transition]:
-        rows = self._select("at, state, reason, round_id", table, rest, values)
+        rows = self.select("at, state, reason, round_id", table, rest, values)
         if not all(isinstance(at, (int, float)) and isinstance(reason, str) for at, _, reason, _ in rows):
             raise self.damaged("a row of transitions is damaged")
         return [Transition(at, self.state(state), reason, round_id) for at, state, reason, round_id in rows]
 
-    def _select(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
+    def select(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
         """Query the owner's rows in a table."""
         return self.ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
 

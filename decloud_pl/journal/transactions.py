@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 from decloud_pl.chain.transaction_log import Attempt, Outcome
 from decloud_pl.journal.writer import Journal
 
@@ -16,26 +18,12 @@ class JournalTransactionLog:
         with self._journal.transaction() as db:
             db.execute(
                 "INSERT OR IGNORE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *self._journal.owner,
-                    key,
-                    attempt.signature,
-                    attempt.blockhash,
-                    attempt.last_valid_block_height,
-                    attempt.wire,
-                    attempt.outcome,
-                    attempt.fee,
-                    attempt.deposit,
-                    self._journal.now(),
-                ),
+                (*self._journal.owner, key, *astuple(attempt), self._journal.now()),
             )
 
     def attempts(self, key: str) -> list[Attempt]:
-        rows = self._journal.ask(
-            "SELECT signature, blockhash, last_valid_block_height, wire, outcome, fee, deposit FROM transactions"
-            " WHERE network = ? AND program_id = ? AND wallet = ? AND key = ? ORDER BY rowid",
-            (*self._journal.owner, key),
-        )
+        columns = "signature, blockhash, last_valid_block_height, wire, outcome, fee, deposit"
+        rows = self._journal.select(columns, "transactions", "AND key = ? ORDER BY rowid", (key,))
         return [Attempt(*row) for row in rows]
 
     def settle(self, key: str, signature: str, outcome: Outcome) -> None:

@@ -11,14 +11,11 @@ class JournalUploadLog:
 
     def __init__(self, journal: Journal, round_id: int) -> None:
         self._journal = journal
-        self._key = (*journal.owner, round_id)
+        self._round_id = round_id
 
     def get(self, store: str) -> Upload | None:
-        rows = self._journal.ask(
-            "SELECT store, update_cid, state, cid FROM uploads"
-            " WHERE network = ? AND program_id = ? AND wallet = ? AND round_id = ? AND store = ?",
-            (*self._key, store),
-        )
+        rest = "AND round_id = ? AND store = ?"
+        rows = self._journal.select("store, update_cid, state, cid", "uploads", rest, (self._round_id, store))
         if not rows:
             return None
         store, update_cid, state, cid = rows[0]
@@ -31,7 +28,7 @@ class JournalUploadLog:
         with self._journal.transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*self._key, upload.store, upload.update_cid, upload.state, upload.cid),
+                (*self._journal.owner, self._round_id, upload.store, upload.update_cid, upload.state, upload.cid),
             )
 
 

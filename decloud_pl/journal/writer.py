@@ -80,7 +80,7 @@ class Journal(JournalReader):
             yield self._db
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            self._rollback()
+            self._db.rollback()
             raise JournalError(
                 f"The journal {self.path} cannot be written: {error}.",
                 fix="Free disk space or check the disk, then start again. Earlier rows were not lost.",
@@ -88,12 +88,8 @@ class Journal(JournalReader):
         except BaseException:
             # Roll back after any exception, including a cancelled task or Ctrl-C. Otherwise the next transaction would
             # write half of the block.
-            self._rollback()
+            self._db.rollback()
             raise
-
-    def _rollback(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
 
     def save(self, record: RoundRecord) -> None:
         """Write a round's row to disk. If its state or reason has changed, also record the transition."""

@@ -38,8 +38,7 @@ class Background(ABC):
     """
 
     def __init__(self, reader: Fetcher, reporter: Reporter, *, what: str, turn: asyncio.Lock | None = None) -> None:
-        self._budget = Budget(MOST_BYTES)
-        self._reader = Metered(reader, self._budget)
+        self._reader = Metered(reader, MOST_BYTES)
         self._reporter = reporter
         self._what = what
         self._turn = turn or asyncio.Lock()
@@ -58,7 +57,7 @@ class Background(ABC):
             JournalError: the journal cannot be written.
         """
         while True:
-            self._budget.left = MOST_BYTES
+            self._reader.bytes_left = MOST_BYTES
             self._later.clear()
             await self._quietly(self._look_back)
             with contextlib.suppress(TimeoutError):
@@ -76,9 +75,9 @@ class Background(ABC):
     def _may_look(self, round_id: int) -> bool:
         """Return whether to score a round now. After returning True, return False for it until the next daily search.
 
-        Also return False if the day's `Budget` is used up.
+        Also return False if the day's bytes are used up.
         """
-        if round_id in self._later or self._budget.left <= 0:
+        if round_id in self._later or self._reader.bytes_left <= 0:
             return False
         self._later.add(round_id)  # before the scoring, so that a cancelled one also waits
         return True
@@ -113,25 +112,23 @@ class Background(ABC):
 
 
 @dataclass
-class Budget:
-    """The bytes that may still be downloaded today."""
-
-    left: int
-
-
-@dataclass(frozen=True)
 class Metered:
-    """A fetcher that limits each download to a part of a shared `Budget`, and reduces the budget after the download."""
+    """A fetcher that limits each download to a part of ``bytes_left``, and reduces ``bytes_left`` after the download.
+
+    Attributes:
+        inner: downloads the files.
+        bytes_left: the bytes that may still be downloaded today.
+    """
 
     inner: Fetcher
-    budget: Budget
+    bytes_left: int
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
-        most = max(1, min(max_bytes, self.budget.left // _FILE_SHARE))
+        most = max(1, min(max_bytes, self.bytes_left // _FILE_SHARE))
         try:
             fetched = self.inner.fetch(cid, destination, max_bytes=most, cancel=cancel)
         except (SizeLimitExceeded, IntegrityError):
-            self.budget.left -= most  # the failed download may have transferred this many bytes
+            self.bytes_left -= most  # the failed download may have transferred this many bytes
             raise
-        self.budget.left -= fetched.size
+        self.bytes_left -= fetched.size
         return fetched

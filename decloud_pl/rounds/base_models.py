@@ -7,7 +7,6 @@ import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -84,7 +83,6 @@ class BaseModels:
     max_bytes: int
     own_data: bool = False
     keeps_packages: bool = True
-    monotonic: Callable[[], float] = time.monotonic
     _seen: dict[str, Seen] = field(default_factory=dict)
     # By CID: the model, and the SHA-256 of the file that was opened.
     _packages: dict[str, tuple[BaseModel, str]] = field(default_factory=dict)
@@ -163,7 +161,7 @@ class BaseModels:
             else:
                 raise
         failures += 1
-        again_at = self.monotonic() + _AGAIN.after(failures)
+        again_at = time.monotonic() + _AGAIN.after(failures)
         return Seen(problem=problem, again_at=again_at, failures=failures), missing
 
     async def hand_over(self, cid: str, folder: Path) -> None:
@@ -206,7 +204,7 @@ class BaseModels:
         return tempfile.TemporaryDirectory(prefix="look-", dir=self.folder)
 
     def _is_due(self, seen: Seen) -> bool:
-        return self.monotonic() >= seen.again_at
+        return time.monotonic() >= seen.again_at
 
     @staticmethod
     def _hurry(round_: Round, now: int) -> str:

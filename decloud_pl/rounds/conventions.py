@@ -20,12 +20,10 @@ class Choice:
 
     Attributes:
         convention: how the validator applies an update's entries.
-        gradient_rate: η of the ``gradient`` convention.
         why: the reason; completes "…, because …".
     """
 
     convention: Convention
-    gradient_rate: float
     why: str
 
 
@@ -48,16 +46,11 @@ class Conventions:
 
     def of(self, validator: Pubkey | str | None) -> Choice:
         """Return the convention to assume for a validator. Pass None for an unknown validator."""
-        rate = self.network.gradient_rate
         if self.network.convention != AUTO:
-            return Choice(self.network.read_convention, rate, "network.convention sets it")
+            return Choice(self.network.read_convention, "network.convention sets it")
         for reading in [] if validator is None else readings(self.journal, str(validator)):
             if reading.convention is not None:  # the latest conclusive round
-                return Choice(
-                    reading.convention,
-                    rate,
-                    f"the shares that the validator gave in round {reading.round_id} fit it best",
-                )
-        assumed = self.dialect.reading
+                why = f"the shares that the validator gave in round {reading.round_id} fit it best"
+                return Choice(reading.convention, why)
         why = "no round of this validator shows its convention, and its public software is meant to use this one"
-        return Choice(assumed.convention, rate, why)
+        return Choice(self.dialect.reading.convention, why)

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from decloud_pl.chain.anchor import LAYOUT_ERRORS
 from decloud_pl.chain.client import View
-from decloud_pl.domain import Round, RoundStatus, format_sol
+from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
 from decloud_pl.errors import (
     ChainError,
     ContentNotFound,
@@ -37,7 +37,6 @@ from decloud_pl.rounds.events import Looked, Noted, Trouble
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
-from decloud_pl.rounds.revisions import is_of_layout
 from decloud_pl.rounds.select import WALLET_MINIMUM
 from decloud_pl.rounds.sightings import Sightings
 from decloud_pl.rounds.steps import Steps
@@ -58,7 +57,6 @@ _LOOK_AGAIN = 60.0
 _BACKOFF = Backoff(2.0, 60.0)
 _SHARE_TO_WAIT = 0.25
 """Before publishing, a wait for a busy server takes at most this part of the time until the deadline."""
-_FAUCET_LAMPORTS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class Driver:
         stopping: set to True when the daemon stops. Then only rounds in `ready` are driven, to submit their updates.
     """
 
-    def __init__(self, steps: Steps, policy: Policy, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, steps: Steps, policy: Policy, *, now: Callable[[], float]) -> None:
         self._steps = steps
         self._policy = policy
         self._now = now
@@ -180,7 +178,7 @@ class Driver:
         except JournalError:
             raise
         except ProgramError as error:
-            if is_of_layout(error):
+            if error.code in LAYOUT_ERRORS:  # the network may run another revision than the daemon assumes
                 await self._follow_upgrade()
             return self.failed(round_id, error)
         except Exception as error:  # an internal error in one round must not end the daemon or affect other rounds
@@ -234,7 +232,7 @@ class Driver:
             if steps.base_models is not None and steps.base_models.wants_look(view.round, now=view.now):
                 return view.round
             if policy.faucet and view.balance < policy.criteria.join_cost + WALLET_MINIMUM:
-                await steps.chain.rpc.request_airdrop(steps.wallet.address, _FAUCET_LAMPORTS)
+                await steps.chain.rpc.request_airdrop(steps.wallet.address, LAMPORTS_PER_SOL)
             self.discovery.forget(round_id)
             return steps.keep(self._joining.record(view.round, decision.reason))
 

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.anchor import LAYOUT_ERRORS
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.revision import CurrentDialect, detect
 from decloud_pl.chain.rpc import RpcClient
-from decloud_pl.errors import ProgramError
 from decloud_pl.journal.findings import store_revision, stored_revision
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Noted, Reporter
 from decloud_pl.rounds.policy import DAY_SECONDS
-
-
-def is_of_layout(error: BaseException) -> bool:
-    """Return whether the program refused an instruction as unknown, or because of its list of accounts.
-
-    If so, the network may run another revision of the program than the daemon assumes.
-    """
-    return isinstance(error, ProgramError) and error.code in LAYOUT_ERRORS
 
 
 class Revisions:
@@ -35,7 +24,6 @@ class Revisions:
         journal: stores the detected revision.
         reporter: receives an event at the start and for every change of the revision.
         payer: the address of the daemon's wallet, for simulated transactions.
-        now: returns Unix seconds.
     """
 
     def __init__(
@@ -45,15 +33,12 @@ class Revisions:
         journal: Journal,
         reporter: Reporter,
         payer: Pubkey,
-        *,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._rpc = rpc
         self._dialect = dialect
         self._journal = journal
         self._reporter = reporter
         self._payer = payer
-        self._now = now
 
     @property
     def is_decided(self) -> bool:
@@ -80,7 +65,7 @@ class Revisions:
             stored = None  # it came from network.dialect, which is now auto
         if stored is not None:
             self._dialect.revision = stored
-        if stored is None or not stored.is_decided or self._now() - stored.at >= DAY_SECONDS:
+        if stored is None or not stored.is_decided or time.time() - stored.at >= DAY_SECONDS:
             await self._find()
         self._report()
 
@@ -97,7 +82,7 @@ class Revisions:
 
     async def _find(self) -> None:
         before = self._dialect.revision
-        found = await detect(self._rpc, self._dialect.program_id, payer=self._payer, now=self._now())
+        found = await detect(self._rpc, self._dialect.program_id, payer=self._payer, now=time.time())
         if before.is_decided and found.is_supported and not found.is_decided:
             return  # the chain does not contradict the earlier result
         store_revision(self._journal, found)

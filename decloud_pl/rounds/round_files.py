@@ -13,8 +13,7 @@ from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import read_update, write_update
 from decloud_pl.store.fetch.fetcher import NEVER, Fetcher
 from decloud_pl.train.plan import BASE_MODEL_FILE
-
-WEIGHTS_FILE = "update.pt"
+from decloud_pl.train.plan import UPDATE_FILE as WEIGHTS_FILE
 
 
 def finished_update(folder: Path) -> Update | None:

@@ -7,7 +7,6 @@ the daemon ran.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -50,7 +49,7 @@ class Sightings:
         now: returns Unix seconds of this machine.
     """
 
-    def __init__(self, journal: Journal, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, journal: Journal, *, now: Callable[[], float]) -> None:
         self._journal = journal
         self._now = now
         # By round, in Unix seconds of this machine.

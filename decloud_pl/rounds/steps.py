@@ -17,6 +17,7 @@ from typing import Protocol
 
 from solders.instruction import Instruction
 
+from decloud_pl.chain.anchor import LAYOUT_ERRORS
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.send import SIGNATURE_FEE, Sender
@@ -34,7 +35,7 @@ from decloud_pl.rounds import margins, round_files
 from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
-from decloud_pl.rounds.revisions import Revisions, is_of_layout
+from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.train.plan import BASE_MODEL_FILE
@@ -351,7 +352,7 @@ class Steps:
                 instruction = dialect.claim_reward(round_id, trainer=self.wallet.address)
                 return await self._send(instruction, f"claim:{round_id}", landed), dialect
             except ProgramError as error:
-                if revisions is None or not is_of_layout(error) or len(refused) + 1 == len(dialects):
+                if revisions is None or error.code not in LAYOUT_ERRORS or len(refused) + 1 == len(dialects):
                     raise
             if not refused:
                 with contextlib.suppress(ChainError):

@@ -89,17 +89,11 @@ def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: Net
     return StorePublisher(stores, reader, read_back_seconds=storage.read_back_seconds)
 
 
-def collect_garbage(store: LocalStore, journal: Journal) -> list[str]:
-    """Remove the updates of finished rounds from a store on this machine; return the CIDs of the removed files.
-
-    Files that the journal does not list stay, for example a creator's models. Call this only when the user requests
-    it, because a creator may still want the updates of a finished round.
-    """
-    return store.gc(set(store.cids()) - finished_cids(journal, store.name))
-
-
 def collect_garbage_of_home(settings: Settings) -> list[str]:
-    """Run `collect_garbage` on every store on this machine, with the journal in the home folder.
+    """Remove the updates of finished rounds from every store on this machine; return the CIDs of the removed files.
+
+    Files that the journal in the home folder does not list stay, for example a creator's models. Call this only when
+    the user requests it, because a creator may still want the updates of a finished round.
 
     Raises:
         JournalLocked: a daemon is running.
@@ -109,4 +103,5 @@ def collect_garbage_of_home(settings: Settings) -> list[str]:
         return []
     with Journal(path, NOBODY) as journal:
         stores = [_built(one, settings) for one in settings.providers.values() if not one.serves_others]
-        return [cid for store in stores if isinstance(store, LocalStore) for cid in collect_garbage(store, journal)]
+        local = [store for store in stores if isinstance(store, LocalStore)]
+        return [cid for store in local for cid in store.gc(set(store.cids()) - finished_cids(journal, store.name))]

@@ -166,9 +166,9 @@ async def test_one_that_may_be_on_its_way_is_not_replaced(world: World, wallet: 
         await account.publish(number, mine)
     # The chain would refuse a second update. This one is not even pinned.
     async with assemble(compose(world.overrides()), wallet, world.diary) as daemon:
-        daemon.hand_in(number, mine)
+        daemon.steps.hand_in(number, mine)
         with pytest.raises(RoundError, match=rf"An earlier update of round {number} is being submitted: {mine.cid}"):
-            daemon.hand_in(number, update(tmp_path / "other.pt", b"another update"))
+            daemon.steps.hand_in(number, update(tmp_path / "other.pt", b"another update"))
 
 
 async def test_what_cannot_be_handed_in(world: World, wallet: Wallet, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.daemon.loop import Daemon, Policy
+from decloud_pl.daemon.loop import Daemon
 from decloud_pl.domain import Payout, Round, RoundStatus, Submission, Update
 from decloud_pl.errors import DecloudError, JournalError
 from decloud_pl.executors.process import UPDATE_FILE, ProcessExecutor
@@ -36,6 +36,7 @@ from decloud_pl.retry import Retry
 from decloud_pl.rounds.drive import Driver
 from decloud_pl.rounds.events import DaemonEvent, Trouble
 from decloud_pl.rounds.life import Act, next_step
+from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.store import Store

@@ -161,7 +161,7 @@ async def _check(world: World, owner: Owner, written: list[RoundRecord], setting
     for record in written:
         page = views.round(owner.folder, record.round_id)
         assert page is not None
-        assert (page.entry, page.entry.updated_at) == (record, record.updated_at)
+        assert (page.active.entry, page.active.entry.updated_at) == (record, record.updated_at)
     shown = views.rounds("", state="", text="", page=1, order="round_id", descending=True)
     assert shown.entries == [working, claimed]
     overview = views.overview("")

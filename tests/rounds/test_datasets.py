@@ -29,7 +29,7 @@ def settings_of(home: Path, *overrides: str) -> Settings:
 
 def planned(settings: Settings, name: str) -> Source:
     """Return the data set that a worker would train on for a round with the chain's name ``name``."""
-    record = RoundRecord(1, State.TRAINING, name, make_policy(settings).resolve(name), "bafy", 10**9)
+    record = RoundRecord(1, State.TRAINING, name, make_policy(settings, deposit=0).resolve(name), "bafy", 10**9)
     plan = SettingsPlanner(settings).plan(record, base_model=Path("base"), folder=Path("out"))
     source: Source = build(plan.config.dataset)
     return source
@@ -109,13 +109,13 @@ def test_any_of_the_99_can_be_trained_from_a_path(name: str, with_paths: Setting
 
 
 def test_what_is_missing_is_downloaded_before_a_round_is_joined(tmp_path: Path) -> None:
-    policy = make_policy(settings_of(tmp_path, "data.download=true", "data.mirror=http://127.0.0.1:9"))
+    policy = make_policy(settings_of(tmp_path, "data.download=true", "data.mirror=http://127.0.0.1:9"), deposit=0)
     assert policy.resolve("mnist") == "mnist"
     with pytest.raises(DatasetNotReady, match="the data set mnist is being downloaded"):
         policy.prepare("mnist")
     policy.prepare("digits")
     with pytest.raises(DatasetError, match="not on this machine"):
-        make_policy(settings_of(tmp_path)).resolve("mnist")
+        make_policy(settings_of(tmp_path), deposit=0).resolve("mnist")
 
 
 def test_a_training_takes_as_many_threads_as_the_environment_allows(

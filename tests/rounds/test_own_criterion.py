@@ -59,7 +59,7 @@ def checked(settings: Settings, *, age: int) -> Check:
         max_trainers=10,
     )
     situation = Situation(now=NOW, balance=LAMPORTS_PER_SOL, occupied_slots=0)
-    *others, own = explain(round_, make_policy(settings).criteria, situation, resolve=str)
+    *others, own = explain(round_, make_policy(settings, deposit=0).criteria, situation, resolve=str)
     assert all(check.passed for check in others)
     return own
 
@@ -79,4 +79,4 @@ def test_one_that_fails_keeps_the_daemon_from_joining_and_from_nothing_else(sett
 
 def test_one_that_is_not_allowed_is_refused_at_the_start(settings: Settings) -> None:
     with pytest.raises(ConfigError, match=r"our_package\.criteria\.young' may not be built"):
-        make_policy(replace(settings, allow_packages=[]))
+        make_policy(replace(settings, allow_packages=[]), deposit=0)

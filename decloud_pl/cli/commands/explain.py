@@ -39,7 +39,7 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
                 "checks": [dataclasses.asdict(check) for check in checks],
                 "convention": {
                     "read_as": choice.convention,
-                    "gradient_rate": choice.gradient_rate,
+                    "gradient_rate": settings.network.gradient_rate,
                     "why": choice.why,
                     "written_as": written,
                 },

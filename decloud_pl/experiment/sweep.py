@@ -194,10 +194,6 @@ def _values(text: str, given: Sources) -> list[str]:
     place = key.lstrip("+~")
     name = f"{key.removesuffix(place)}{given.written(place)}"
     if not override.is_discrete_sweep():
-        return [f"{name}={_start(override.value())}"]
+        start = getattr(override.value(), "start", math.nan)
+        return [f"{name}={float(start)}"]
     return [f"{name}={value}" for value in islice(override.sweep_string_iterator(), _MOST_CHECKED)]
-
-
-def _start(value: object) -> float:
-    """Return the start of an interval."""
-    return float(getattr(value, "start", math.nan))

@@ -144,7 +144,7 @@ def test_a_storage_is_built(name: str, tmp_path: Path) -> None:
 )
 def test_a_daemon_is_made_of_it(choice: str, tmp_path: Path) -> None:
     settings: Settings = compose([choice, f"home={tmp_path}"])
-    policy = make_policy(settings)
+    policy = make_policy(settings, deposit=0)
     assert policy.criteria.datasets == frozenset(settings.datasets)
     assert policy.criteria.rewards == settings.rewards
     build(settings.daemon.executor_node())

@@ -20,7 +20,7 @@ from decloud_pl.experiment.results import read
 from decloud_pl.experiment.run import FRESH_MODEL, dataset_node, make_base_model, parameters_of, run_experiment
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package
-from decloud_pl.models.quarantine import opening as quarantine
+from decloud_pl.models.quarantine.warm import WarmQuarantine
 from tests.cli.terminal import Terminal
 
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=12")
@@ -41,8 +41,9 @@ def test_the_score_is_the_validators(tmp_path: Path) -> None:
 
 def _accuracy_on_chain(base: Path, update: Path, folder: Path) -> float:
     """Score an update like the local network's validator, which opens it in quarantine."""
-    model = quarantine.open_base_model(base, folder / "base")
-    entries = load_file(str(quarantine.open_submission(update, model, folder / "entries")))
+    with WarmQuarantine() as quarantine:
+        model = quarantine.open_base_model(base, folder / "base")
+        entries = load_file(str(quarantine.open_submission(update, model, folder / "entries")))
     package.save(
         folder / "after", model.spec, {name: tensor + entries[name] for name, tensor in load_file(str(base)).items()}
     )

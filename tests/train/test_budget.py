@@ -174,13 +174,15 @@ FAST, SLOW = Pace(1e-6, 0.01, 60), Pace(1e-3, 1.0, 60)
     ],
 )
 def test_the_recipe_suits_time_and_data(pace: Pace, kind: str, samples: int, base: float, recipe: str) -> None:
-    choice = choose(RECIPES, pace, kind=kind, samples=samples, base=base)
-    assert choice.recipe == recipe
+    epochs = pace.epochs(samples)
+    suited = [name for name, one in RECIPES.items() if suits(one, kind=kind, samples=samples, base=base, epochs=epochs)]
+    assert suited[0] == recipe
 
 
 def test_as_many_epochs_as_fit_are_planned() -> None:
     # 100 / (1000 × 0.009 + 1) = 10 epochs, and half as many to spare
-    choice = choose({"own": {}}, Pace(0.009, 1.0, 100), kind="image", samples=1000, base=0.1)
+    choice = choose({"own": {}}, Pace(0.009, 1.0, 100), samples=1000, base=0.1)
+    assert choice.recipe == "own"
     assert choice.epochs == 15
     assert choice.seconds == 100
     assert "10.0 epochs in 100 s" in choice.note
@@ -188,12 +190,13 @@ def test_as_many_epochs_as_fit_are_planned() -> None:
 
 def test_more_epochs_than_a_recipe_can_use_are_not_planned() -> None:
     known = {"own": {"trainer": {"max_epochs": 4}}}
-    choice = choose(known, Pace(0.009, 1.0, 100), kind="image", samples=1000, base=0.1)
+    choice = choose(known, Pace(0.009, 1.0, 100), samples=1000, base=0.1)
     assert choice.epochs == 4
 
 
 def test_without_a_suitable_recipe_nothing_is_planned() -> None:
-    assert choose({"own": {"when": {"kind": "text"}}}, FAST, kind="image", samples=1, base=0.1).recipe == ""
+    assert not suits({"when": {"kind": "text"}}, kind="image", samples=1, base=0.1, epochs=100)
+    assert choose({}, FAST, samples=1, base=0.1).recipe == ""
 
 
 @pytest.mark.parametrize(
@@ -376,7 +379,7 @@ def test_the_winner_of_a_race_is_used_although_the_race_took_time(make_plan: Mak
 )
 def test_a_schedule_that_follows_the_steps_gets_fewer_spare_epochs(schedule: str, epochs: int) -> None:
     own = {"scheduler": {"_target_": schedule}, "trainer": None}
-    assert choose({"own": own}, Pace(0.009, 1.0, 100), kind="image", samples=1000, base=0.1).epochs == epochs
+    assert choose({"own": own}, Pace(0.009, 1.0, 100), samples=1000, base=0.1).epochs == epochs
 
 
 def test_a_race_stops_on_request(make_plan: MakePlan, tiny_model: BaseModel) -> None:

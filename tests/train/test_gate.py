@@ -61,16 +61,16 @@ def test_an_update_that_earns_less_than_the_fee_is_withheld() -> None:
     assert judge(paying(20_000_000, 10), lost).withheld == (
         "the update is expected to earn 0.000003906 SOL, less than the fee of 0.000005 SOL"
     )
-    assert judge(paying(30_000_000, 10), lost).passed  # of this pool, the equal split alone earns the fee
+    assert not judge(paying(30_000_000, 10), lost).withheld  # of this pool, the equal split alone earns the fee
     assert str(judge(paying(9_000, 2), SURE)) == (
         "Nothing will be submitted: the update is expected to earn 0.0000045 SOL, less than the fee of 0.000005 SOL."
     )
-    assert judge(paying(10_000, 2), SURE).passed
+    assert not judge(paying(10_000, 2), SURE).withheld
 
 
 def test_a_gain_that_may_be_chance_is_submitted_and_says_what_it_may_earn() -> None:
     verdict = judge(paying(SOL, 1), UNSURE, other=LOSS)
-    assert verdict.passed
+    assert not verdict.withheld
     assert str(verdict) == (
         "On held-out data the update gains 0.3 points (95 % interval for a validator's result: -0.4 to 1.0). "
         "It is expected to earn 1 SOL."
@@ -78,19 +78,19 @@ def test_a_gain_that_may_be_chance_is_submitted_and_says_what_it_may_earn() -> N
 
 
 def test_without_a_reward_nothing_is_withheld_for_its_gain() -> None:
-    assert judge(HERE, LOSS).passed
-    assert judge(HERE, SURE).passed
+    assert not judge(HERE, LOSS).withheld
+    assert not judge(HERE, SURE).withheld
 
 
 def test_a_bar_of_the_users_own_replaces_the_comparison_with_the_fee() -> None:
     worthless = dataclasses.replace(paying(1, 10), min_gain=0.0)
-    assert judge(worthless, SURE).passed
-    assert not judge(dataclasses.replace(paying(SOL, 1), min_gain=0.0), UNSURE).passed
+    assert not judge(worthless, SURE).withheld
+    assert judge(dataclasses.replace(paying(SOL, 1), min_gain=0.0), UNSURE).withheld
 
 
 def test_what_surely_gains_passes_and_says_by_how_much() -> None:
     verdict = judge(CERTAIN, SURE)
-    assert verdict.passed
+    assert not verdict.withheld
     assert str(verdict) == (
         "On held-out data the update gains 70.0 points (95 % interval for a validator's result: 65.0 to 74.0)."
     )
@@ -100,7 +100,7 @@ def test_what_surely_gains_passes_and_says_by_how_much() -> None:
 def test_the_lower_end_counts_and_must_be_above_the_minimum(least: float, passes: bool) -> None:
     rules = dataclasses.replace(HERE, min_gain=least)
     verdict = judge(rules, SURE)
-    assert verdict.passed is passes
+    assert (not verdict.withheld) is passes
     assert (f"update.min_gain={least:g}" in verdict.withheld) is not passes
 
 
@@ -130,6 +130,6 @@ def test_a_file_that_gains_in_the_reading_it_was_not_written_for_is_told_too() -
 
 def test_a_file_is_misread_only_if_the_other_reading_is_clearly_better() -> None:
     slightly = Gain(0.8, 0.806, 0.001, 0.011, 1000)
-    assert judge(paying(SOL, 1), UNSURE, other=slightly).passed
+    assert not judge(paying(SOL, 1), UNSURE, other=slightly).withheld
     misread = judge(paying(SOL, 1), LOSS, other=SURE)
     assert "it would gain 70.0 points" in misread.withheld

@@ -283,7 +283,7 @@ def test_where_nothing_can_be_measured_the_update_is_submitted(data: str, reason
     assert update.withheld == ""
     assert (update.gain_low, update.gain_high) == (None, None)
     assert heard[-1].note == f"The gain was not measured: {reason}. The update is submitted."
-    assert callbacks.best.accuracy is None
+    assert callbacks.choice.best.accuracy is None
     entries = torch.load(update.path, weights_only=True)
     assert max(float(entry.abs().max()) for entry in entries.values()) > 0.01
 
@@ -428,7 +428,7 @@ def test_the_average_that_was_validated_is_submitted(make_setup: MakeSetup) -> N
     entries = torch.load(update.path, weights_only=True)
     for name, start in setup.state.items():
         torch.testing.assert_close(start + entries[name], averaged[name], atol=1e-6, rtol=0)
-    assert callbacks.best.accuracy == pytest.approx(setup.judge().select(averaged))
+    assert callbacks.choice.best.accuracy == pytest.approx(setup.judge().select(averaged))
     last, _ = train(make_setup("plain", *course[2:]))
     assert last.cid != update.cid
 
@@ -492,7 +492,7 @@ def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None
     model = swa._average_model  # type: ignore[attr-defined]  # noqa: SLF001  # no public name
     averaged = model.network.state_dict()
     setup = make_setup("judge", *course)
-    assert callbacks.best.accuracy == setup.judge().select(averaged)
+    assert callbacks.choice.best.accuracy == setup.judge().select(averaged)
     for name, entry in torch.load(update.path, weights_only=True).items():
         torch.testing.assert_close(setup.state[name] + entry, averaged[name], atol=1e-6, rtol=0)
     plain, _ = train(make_setup("plain", *course))

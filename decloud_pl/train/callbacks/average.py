@@ -13,6 +13,8 @@ from torch import nn
 State = Mapping[str, torch.Tensor]
 
 _UNKNOWN_TOTAL = 50
+_DECAY = 0.8
+"""Weight of the previous moving average when a snapshot is added. The snapshot has weight 1 - ``_DECAY``."""
 
 
 class AverageWeights(Callback):
@@ -29,7 +31,6 @@ class AverageWeights(Callback):
             do, the mean covers the fraction ``share`` of the time.
         snapshots: approximate number of snapshots in the mean. The moving average uses snapshots of the whole fit, at
             the same intervals.
-        decay: weight of the previous moving average when a snapshot is added. The snapshot has weight 1 - ``decay``.
     """
 
     def __init__(
@@ -39,13 +40,11 @@ class AverageWeights(Callback):
         share: float = 0.25,
         passed: Callable[[], float] | None = None,
         snapshots: int = 20,
-        decay: float = 0.8,
     ) -> None:
         self._network = network
         self._share = share
         self._passed = passed
         self._snapshots = snapshots
-        self._decay = decay
         self._step = -1
         self.count = 0
         self.seen = 0
@@ -71,7 +70,7 @@ class AverageWeights(Callback):
             return
         self._step = step
         self.seen += 1
-        averages = [(self._moving, 1.0 if self.seen == 1 else 1 - self._decay)]
+        averages = [(self._moving, 1.0 if self.seen == 1 else 1 - _DECAY)]
         is_last = self._passed is not None and self._passed() > 1 - self._share
         if total - last < step <= total or is_last:
             self.count += 1

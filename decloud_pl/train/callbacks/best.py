@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from decloud_pl.train.callbacks.delta import copied
+
 State = Mapping[str, torch.Tensor]
 
 _UNKNOWN = -1.0
@@ -69,7 +71,7 @@ class BestWeights(Callback):
             self._seen = last
             accuracy = self._score(state)
             if not self._kept or accuracy is not None:
-                self._add(_UNKNOWN if accuracy is None else accuracy, _copied(state))
+                self._add(_UNKNOWN if accuracy is None else accuracy, copied(state))
         return self._kept[0][1]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,7 +79,7 @@ class BestWeights(Callback):
         measured = trainer.callback_metrics.get("val/accuracy")
         if trainer.sanity_checking or measured is None or not trainer.is_global_zero:
             return
-        state = _copied((self._network or pl_module).state_dict())
+        state = copied((self._network or pl_module).state_dict())
         scored = self._score(state) if self._by_score else None
         accuracy = float(measured) if scored is None else scored
         self._seen = _digest(state)
@@ -95,10 +97,6 @@ class BestWeights(Callback):
         # Of equally good states, the later one has trained on more data.
         place = sum(other > accuracy for other, _ in self._kept)
         self._kept = [*self._kept[:place], (accuracy, state), *self._kept[place:]][: self._keep]
-
-
-def _copied(state: State) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
 def _digest(state: State) -> float:

@@ -72,7 +72,7 @@ class DeltaCallback(Callback):
         form = publisher.update_form if isinstance(publisher, RoundPublisher) else None
         if writer is None:
             # The caller may train the tensors that it passes, so we copy them. Tensors from a file need no copy.
-            own = base.state_dict() if isinstance(base, BaseModel) else _copied(base)
+            own = base.state_dict() if isinstance(base, BaseModel) else copied(base)
             writer = UpdateWriter(own, encoding=encoding or (Encoding() if form is None else form.encoding))
             if form is not None:
                 writer = replace(writer, convention=form.convention, gradient_rate=form.gradient_rate)
@@ -135,7 +135,8 @@ class DeltaCallback(Callback):
         return network
 
 
-def _copied(state: State) -> State:
+def copied(state: State) -> State:
+    """Return a copy of a state dict in CPU memory."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
 

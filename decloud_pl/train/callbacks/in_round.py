@@ -39,7 +39,6 @@ class RoundCallbacks:
     ``in_order`` lists all callbacks of the fit, including the user's, in the order of their calls.
     """
 
-    best: BestWeights
     choice: Choice
     baseline: BaselineCallback
     writer: UpdateWriter
@@ -103,4 +102,4 @@ class RoundCallbacks:
             setup.checkpoints(setup.round.folder / CHECKPOINT_FILE, supervisor),  # after the callbacks that it saves
             delta,
         ]
-        return cls(best, choice, baseline, writer, outbox, [one for one in callbacks if one is not None])
+        return cls(choice, baseline, writer, outbox, [one for one in callbacks if one is not None])

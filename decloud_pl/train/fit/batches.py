@@ -132,9 +132,6 @@ class _PackedBatches(Dataset[Arrays]):
     def __len__(self) -> int:
         return len(self._split)
 
-    def __getitem__(self, index: int) -> Arrays:
-        return self.__getitems__([index])
-
     def __getitems__(self, indices: list[int]) -> Arrays:
         part = self._split.take(np.asarray(indices, np.int64))
         return self._encoder.pack(part).numpy(), np.asarray(part.labels)

@@ -100,8 +100,8 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
         if isinstance(callback, _LOGGING) and not plan.config.logger:
             raise ConfigError(f"The callback {name} needs a logger.", fix="Choose one, for example logger=tensorboard.")
     # A custom class may log other metrics, and we cannot find out which before it runs.
-    known = [*callbacks, _target(plan, "module")]
-    packaged = known.pop() is RoundModule and all(type(one).__module__.startswith(_PACKAGED) for one in known)
+    is_ours = _target(plan, "module") is RoundModule
+    packaged = is_ours and all(type(one).__module__.startswith(_PACKAGED) for one in callbacks)
     if packaged and (refusal := unlogged(callbacks, RoundModule.LOGGED)):
         raise refusal
 

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from decloud_pl.errors import TrainingError, first_line
 from decloud_pl.train.score.scorer import Scorer
@@ -33,11 +32,6 @@ class OwnHeldOut:
         self._most_bytes = most_bytes
         self.select: Scorer = _RowScorer(lambda: self._half(0))
         self.judge: Scorer = _RowScorer(lambda: self._half(1))
-
-    @staticmethod
-    def is_in(data: LightningDataModule) -> bool:
-        """Return whether a data module has validation data."""
-        return is_overridden("val_dataloader", data, LightningDataModule)
 
     def _half(self, first: int) -> Rows:
         inputs, labels = self._rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,7 +20,6 @@ from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.source import Source
 from decloud_pl.domain import CandidateName
 from decloud_pl.models.base_model import BaseModel
-from decloud_pl.models.registry import build as build_network
 from decloud_pl.train.fit.checkpoints import CheckpointCallback, usable
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.encoding import check_fit
@@ -38,8 +37,6 @@ from decloud_pl.train.plan import RoundFile, TrainingPlan
 from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.score.gate import Rules
 from decloud_pl.train.score.judge import Halves, Judge
-
-logger = logging.getLogger(__name__)
 
 State = dict[str, torch.Tensor]
 
@@ -81,11 +78,6 @@ class FitSetup:
         return self.plan.round
 
     @property
-    def num_classes(self) -> int:
-        """The data module's ``num_classes`` if it has that attribute, else the base model's number of classes."""
-        return int(getattr(self.data, "num_classes", self.base.classes))
-
-    @property
     def source(self) -> Source | None:
         """The round's data set; None if the user has a custom data module."""
         return self.data.source if isinstance(self.data, RoundDataModule) else None
@@ -115,7 +107,7 @@ class FitSetup:
 
     def network(self) -> nn.Module:
         """Return a new neural network with the base model's weights."""
-        network = build_network(self.base.spec.architecture, self.base.spec.hyper_parameters)
+        network = self.base.spec.network()
         network.load_state_dict(self.state)
         return network.to(memory_format=torch.channels_last)
 
@@ -126,7 +118,7 @@ class FitSetup:
         held_out: Halves | None = None
         if isinstance(self.data, RoundDataModule):
             held_out = self.data.held_out
-        elif OwnHeldOut.is_in(self.data):
+        elif is_overridden("val_dataloader", self.data, LightningDataModule):
             held_out = OwnHeldOut(self.data, most_bytes=self.config.fit.data_memory_mb << 20)
         samples = None if source is None else source.test_samples
         return Judge(self.network(), self.state, held_out, rules, test_samples=samples)
@@ -144,7 +136,7 @@ class FitSetup:
         offers = {
             "network": self.network,
             "base": lambda: self.base,
-            "num_classes": lambda: self.num_classes,
+            "num_classes": lambda: int(getattr(self.data, "num_classes", self.base.classes)),
             "optimizer": lambda: optimizer,
             "scheduler": lambda: scheduler,
             "compiled": lambda: self.config.fit.compile,

@@ -25,7 +25,6 @@ from decloud_pl.data.source import Source, SplitName
 from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models.quarantine.warm import WarmQuarantine
-from decloud_pl.models.registry import build as build_network
 from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.encoding import check_fit
 from decloud_pl.train.score import likeness
@@ -72,7 +71,7 @@ def scores(
         model = quarantine.open_base_model(base, base.with_name(f"{base.name}.safetensors"))
         check_fit(model, source)
         scorer = Scorer(lambda: source.load(split), model.spec.input)
-        network = build_network(model.spec.architecture, model.spec.hyper_parameters)
+        network = model.spec.network()
         state = load_file(str(model.weights))
         before, ties = scorer.hits_and_ties(network, state)
         parameters = {name for name, _ in network.named_parameters()}

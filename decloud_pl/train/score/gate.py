@@ -34,10 +34,6 @@ class Rules:
         """Return whether a gain is certainly larger than ``min_gain``, or than 0 if ``min_gain`` is None."""
         return gain.low > (self.min_gain or 0.0)
 
-    def expected(self, gain: Gain) -> int | None:
-        """Return the lamports that submitting is expected to earn; None if the training belongs to no round."""
-        return None if self.payout is None else expected_reward(self.payout, gain.chance)
-
 
 def expected_reward(payout: Payout, chance: float) -> int:
     """Return the lamports that a submission is expected to earn.
@@ -73,10 +69,6 @@ class Verdict:
     unmeasured: str = ""
     expected: int | None = None
 
-    @property
-    def passed(self) -> bool:
-        return not self.withheld
-
     def __str__(self) -> str:
         if self.withheld:
             return f"Nothing will be submitted: {self.withheld}."
@@ -94,7 +86,7 @@ def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
         gain: the gain of the file as this network's validators read it.
         other: the gain of the file as read in the other convention; None if that was not scored.
     """
-    expected = rules.expected(gain)
+    expected = None if rules.payout is None else expected_reward(rules.payout, gain.chance)
     if rules.is_certain(gain):
         return _by_reward(rules, gain, expected)
     how = f"gradient, rate {rules.gradient_rate:g}" if rules.read_as == "gradient" else "delta"

@@ -74,15 +74,9 @@ class Judge:
             encoding=update.encoding,
             min_kept=update.min_kept,
             score=self.select,
-            base_score=lambda: self.base_select,
             prepared=self.as_scored,
             note=note,
         )
-
-    @property
-    def ignores_buffers(self) -> bool:
-        """Whether the model has buffers that this network's validators do not change."""
-        return self._rules.read_as == "gradient" and self._parameters != set(self._base)
 
     def as_scored(self, state: State) -> dict[str, torch.Tensor]:
         """Return the state that validators score when the update of a trained state is submitted.
@@ -90,7 +84,7 @@ class Judge:
         If validators do not change buffers, the result has the base model's buffers. Then the trained statistics of
         each batch norm are converted to changes of the parameters of that batch norm.
         """
-        if self.ignores_buffers:
+        if self._rules.read_as == "gradient" and self._parameters != set(self._base):  # the model has buffers
             state = with_statistics_of(self._base, state, self._network)
         return {name: state[name] for name in self._base}
 
@@ -104,19 +98,10 @@ class Judge:
 
         If the gain cannot be measured, return True, too.
         """
-        before, after = self._base_select_hits, self._select_hits(state)
+        before, after = self._select_hits(self._base), self._select_hits(state)
         if before is None or after is None:
             return True
         return self._rules.is_certain(Gain.from_hits(before, after, self._test_samples))
-
-    @cached_property
-    def base_select(self) -> float | None:
-        """The base model's accuracy (0 to 1) on the ``select`` half; None if it cannot be measured."""
-        return None if self._base_select_hits is None else accuracy_of_hits(self._base_select_hits)
-
-    @cached_property
-    def _base_select_hits(self) -> torch.Tensor | None:
-        return self._select_hits(self._base)
 
     @cached_property
     def base_hits(self) -> torch.Tensor | None:

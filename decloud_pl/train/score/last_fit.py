@@ -82,9 +82,8 @@ class LastFit:
             f"{shown}. The update of the last fit is submitted. Its accuracy cannot be measured, because it was trained"
             " on all the data. The reported accuracies and the verdict are those of the judged update."
         )
-        fields = {entry.name: getattr(last, entry.name) for entry in dataclasses.fields(last)}
         own = ("path", "cid", "profile", "size", "encoding")
-        return dataclasses.replace(judged, **{name: fields[name] for name in own})
+        return dataclasses.replace(judged, **{name: getattr(last, name) for name in own})
 
     def _possible(self, judged: Update) -> FitSetup | None:
         """Return the setup of the last fit; None if the settings, the time or the judged update rule out a last fit."""

@@ -128,17 +128,17 @@ def _planned(
     left = supervisor.time_left()
     left -= seconds_after_the_fit(setup.candidates, per_scoring, left)
     pace = Pace(per_sample, per_scoring, min(left, setup.config.budget_seconds))
+    suited: Mapping[str, Recipe] = {
+        name: one
+        for name, one in known.items()
+        if recipes.suits(one, kind=kind, samples=samples, base=base, epochs=pace.epochs(samples))
+    }
     share, result = recipes.race_share(setup.config), ""
     if share:
-        suited = {
-            name: one
-            for name, one in known.items()
-            if recipes.suits(one, kind=kind, samples=samples, base=base, epochs=pace.epochs(samples))
-        }
         begun = supervisor.monotonic()
-        known, result = _raced(setup, suited, share, pace, samples, score, supervisor)
+        suited, result = _raced(setup, suited, share, pace, samples, score, supervisor)
         pace = dataclasses.replace(pace, left=pace.left - (supervisor.monotonic() - begun))
-    choice = choose(known, pace, kind=kind, samples=samples, base=base, fingerprint=fingerprint)
+    choice = choose(suited, pace, samples=samples, base=base, fingerprint=fingerprint)
     return dataclasses.replace(choice, note=f"{choice.note}{result}")
 
 
@@ -164,14 +164,11 @@ def _raced(
     reached = race(setups, seconds=short.left, score=score, supervisor=supervisor)
     best = max(reached, key=lambda name: reached[name])  # the first of several equal ones
     results = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy in reached.items())
-    # The conditions held before the race took some of the time.
-    return {best: {**known[best], "when": None}}, f" After {short.left:.0f} s each: {results}."
+    return {best: known[best]}, f" After {short.left:.0f} s each: {results}."
 
 
-def choose(
-    known: Mapping[str, Recipe], pace: Pace, *, kind: str, samples: int, base: float, fingerprint: str = ""
-) -> Choice:
-    """Choose the first recipe whose conditions hold, and the number of epochs.
+def choose(suited: Mapping[str, Recipe], pace: Pace, *, samples: int, base: float, fingerprint: str = "") -> Choice:
+    """Choose the first of the recipes whose conditions hold, and the number of epochs.
 
     The number is one and a half times the epochs for which the time is enough, but at most the recipe's ``max_epochs``.
     If the recipe's schedule follows only the steps, it is a tenth more.
@@ -179,26 +176,25 @@ def choose(
     If no recipe's conditions hold, the choice has no recipe, and the training keeps its configured values.
 
     Args:
-        known: the recipes by name.
+        suited: these recipes by name.
         pace: the measured speed of this machine.
-        kind: kind of the data set's samples.
         samples: number of samples in the training split.
         base: accuracy of the base model, 0 to 1.
         fingerprint: the plan's fingerprint.
     """
     fit = pace.epochs(samples)
-    for name, recipe in known.items():
-        if recipes.suits(recipe, kind=kind, samples=samples, base=base, epochs=fit):
-            most = (recipe.get("trainer") or {}).get("max_epochs") or math.inf
-            epochs = max(1, math.ceil(min(most, _spare(recipe) * fit)))
-            used = f"; {most} are enough" if fit > most else ""
-            note = (
-                f"The time is enough for {fit:.1f} epochs in {pace.left:.0f} s{used}. "
-                f"Recipe {name}, from a base model at {100 * base:.1f} %."
-            )
-            return Choice(fingerprint, name, epochs, pace.left, note)
-    note = f"{fit:.1f} epochs fit in {pace.left:.0f} s. No recipe suits that, so the configured values apply."
-    return Choice(fingerprint, "", 1, pace.left, note)
+    if not suited:
+        note = f"{fit:.1f} epochs fit in {pace.left:.0f} s. No recipe suits that, so the configured values apply."
+        return Choice(fingerprint, "", 1, pace.left, note)
+    name, recipe = next(iter(suited.items()))
+    most = (recipe.get("trainer") or {}).get("max_epochs") or math.inf
+    epochs = max(1, math.ceil(min(most, _spare(recipe) * fit)))
+    used = f"; {most} are enough" if fit > most else ""
+    note = (
+        f"The time is enough for {fit:.1f} epochs in {pace.left:.0f} s{used}. "
+        f"Recipe {name}, from a base model at {100 * base:.1f} %."
+    )
+    return Choice(fingerprint, name, epochs, pace.left, note)
 
 
 def _spare(recipe: Recipe) -> float:

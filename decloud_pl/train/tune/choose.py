@@ -50,19 +50,14 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
     if kept is not None:
         if together.is_global_zero:
             supervisor.note("probe", f"{kept.note} Reused from the earlier run.")
-        return _with(setup, kept)
+        return setup.with_nodes(**kept.nodes(setup.config))
     if not together.is_global_zero:
         return setup
     choice = _choice(setup, score, supervisor, shared=shared)
     if shared:
         write_atomically(path, choice.to_json().encode())
     supervisor.note("probe", choice.note)
-    return _with(setup, choice)
-
-
-def _with(setup: FitSetup, choice: probe.TunedValues) -> FitSetup:
-    nodes = choice.nodes(setup.config)
-    return setup.with_nodes(**nodes) if nodes else setup
+    return setup.with_nodes(**choice.nodes(setup.config))
 
 
 def _choice(

@@ -41,8 +41,6 @@ class UpdateWriter:
         min_kept: share of the gain that must remain after encoding. If less remains, a more exact encoding is used.
         score: returns the accuracy of a state dict on data that the training does not use. If ``score`` is None or
             returns None, the configured encoding is used without a check of the remaining gain.
-        base_score: returns the base model's accuracy on the same data. Without ``base_score``, the writer calls
-            ``score`` with the base model.
         note: called with a sentence about the encoding.
         prepared: converts the trained state, before it is encoded, to the state that validators score.
     """
@@ -53,7 +51,6 @@ class UpdateWriter:
     encoding: Encoding = field(default_factory=Encoding)
     min_kept: float = 0.95
     score: Callable[[State], float | None] | None = None
-    base_score: Callable[[], float | None] | None = None
     note: Callable[[str], None] = lambda _: None
     prepared: Callable[[State], State] = lambda state: state
 
@@ -90,7 +87,7 @@ class UpdateWriter:
         trained = self.prepared(trained)
         before = after = None
         if self.score is not None:
-            before = self.score(self.base) if self.base_score is None else self.base_score()
+            before = self.score(self.base)
             after = self.score(trained)
         convention, rate = self.convention, self.gradient_rate
         refused: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -183,7 +182,7 @@ def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: st
     name, equals, value = incomplete.partition("=")
     if equals:
         return [f"{name}={word}" for word in _values(name, value)]
-    known = settings_by_name(default_home(os.environ)).values()
+    known = settings_by_name(default_home()).values()
     settings = (one for one in known if one.kind != "secret" and one.name != PACKAGES)
     names = dict.fromkeys(either for one in settings for either in (one.path, one.name))
     return [f"{either}=" for either in names if either.startswith(name)]
@@ -194,7 +193,7 @@ def _values(name: str, begin: str) -> list[str]:
     from decloud_pl.config.schema import default_home
     from decloud_pl.config_dir import conf_folders
 
-    home = default_home(os.environ)
+    home = default_home()
     setting = leaves(home).get(name)
     known: list[str] = []
     if setting is not None and setting.kind == "choice":

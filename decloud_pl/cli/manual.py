@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from decloud_pl.cli.config.session import open_chain, open_settings
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
     """
     import asyncio
 
-    from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.daemon.assemble import run_until_stopped
@@ -62,7 +62,6 @@ async def _take(
     take_one: Callable[[int], Awaitable[RoundRecord | None]],
 ) -> list[dict[str, Any]] | None:
     """Take the step for each round. Return one entry per round for the JSON output; None if the user stopped a step."""
-    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.manual import already_done, claimable
 
     done: list[dict[str, Any]] = []
@@ -79,9 +78,5 @@ async def _take(
             record = await take_one(number)
             if record is None:
                 return None
-            done.append({"round_id": number, "step": step, "done": "now", **_fields(record)})
+            done.append({"round_id": number, "step": step, "done": "now", **dataclasses.asdict(record)})
     return done
-
-
-def _fields(record: RoundRecord) -> dict[str, Any]:
-    return {**dataclasses.asdict(record), "state": record.state.value}

@@ -6,8 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from decloud_pl.config import NetworkConfig
-    from decloud_pl.domain import Round
+    from decloud_pl.domain import Round, RoundStatus
 
 
 def round_fields(round_: Round) -> dict[str, Any]:
@@ -17,24 +16,14 @@ def round_fields(round_: Round) -> dict[str, Any]:
     plain = {name: value for name, value in values.items() if name not in names}
     return {
         **plain,
-        "status": status_name(round_),
+        "status": status_name(round_.status),
         "creator": str(round_.creator),
         "validator": None if round_.validator is None else str(round_.validator),
     }
 
 
-def convention_fields(network: NetworkConfig, read: str, written: str) -> dict[str, Any]:
-    """Return the fields for JSON that describe how updates are read and written."""
-    return {
-        "read_as": read,
-        "found_out": network.convention == "auto",
-        "gradient_rate": network.gradient_rate,
-        "written_as": written,
-    }
-
-
-def status_name(round_: Round) -> str:
-    return round_.status.name.lower().replace("_", "-")
+def status_name(status: RoundStatus) -> str:
+    return status.name.lower().replace("_", "-")
 
 
 def next_deadline(round_: Round, now: int) -> str:

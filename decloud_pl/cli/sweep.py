@@ -37,9 +37,7 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     refuse_addresses(given.overrides)
     first = checked_points(given)
     settings = first.settings
-    check_names(
-        settings.datasets, settings.mappings, settings.paths, settings.network.assumed_dialect, settings.own_conf
-    )
+    check_names(settings)
     download_first(settings.dataset, make_catalog(settings))
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)

@@ -5,6 +5,7 @@ Hydra composes a `Tree`. `Settings` adds the secrets, which are never part of th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -248,6 +249,6 @@ class Settings(Tree):
         return {**self.network.mappings, **self.mappings}
 
 
-def default_home(environ: Mapping[str, str]) -> Path:
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of config.json, journal and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
     return Path(unquoted(environ.get("DECLOUD_HOME") or "~/.decloud-trainer", "DECLOUD_HOME")).expanduser()

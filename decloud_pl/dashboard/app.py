@@ -42,19 +42,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-def application(home: Path, token: str, *, views: Views | None = None) -> ASGIApp:
+def application(home: Path, token: str) -> ASGIApp:
     """Return the dashboard behind its `Guard`. Call this only once per process, because NiceGUI has global state.
 
     Args:
         home: the daemon's folder.
         token: the token that a browser must send.
-        views: the source of the pages' data; by default the files in ``home``.
     """
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_metrics(outer, home)
     _add_errors(nicegui_app)
     _add_errors(outer)
-    Pages(views or Views(home), Preferences()).register()
+    Pages(Views(home), Preferences()).register()
     ui.add_head_html(f"<style>{STYLE.read_text(encoding='utf-8')}</style>", shared=True)
     nicegui_app.config.socket_io_js_transports = ["websocket"]
     ui.run_with(

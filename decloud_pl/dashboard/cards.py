@@ -53,7 +53,7 @@ def overview_cards(now: Overview) -> list[Card]:
 
 
 def round_cards(now: OneRound) -> list[Card]:
-    entry, last = now.entry, now.active.last
+    entry, last = now.active.entry, now.active.last
     share = "" if entry.contribution_bps is None else f"share {entry.contribution_bps / 100:g} %, "
     gain = f"gain {points(entry.gain)} points"
     if entry.gain_low is not None and entry.gain_high is not None:

@@ -30,7 +30,7 @@ def number(value: float | None) -> str:
 
 def stamp(at: float | None) -> str:
     """Format Unix seconds as local date and time."""
-    return _NOTHING if at is None else _local(at).strftime("%Y-%m-%d %H:%M:%S")
+    return _NOTHING if at is None else datetime.fromtimestamp(at, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def span(seconds: float | None) -> str:
@@ -68,7 +68,3 @@ def shares(record: TrackRecord) -> str:
     """Format how many rounds of a validator had fair, equal and unfair shares."""
     counts = (("fair", record.fair), ("equal", record.equal), ("unfair", record.unfair))
     return ", ".join(f"{count} {name}" for name, count in counts if count) or _NOTHING
-
-
-def _local(at: float) -> datetime:
-    return datetime.fromtimestamp(at, tz=UTC).astimezone()

@@ -56,7 +56,7 @@ class Frame:
         self._title = title
         self._preferences = preferences
         self.owner = owner
-        self._banner: Text | None = None
+        self._banner: Text  # set by `content`
 
     def link(self, path: str, **query: object) -> str:
         """Return the URL of another page that shows the same wallet as this page.
@@ -106,15 +106,12 @@ class Frame:
         show(await asyncio.to_thread(read))
 
         async def again() -> None:
-            banner = self._banner
             try:
                 state = await asyncio.to_thread(read)
             except JournalError as error:
-                if banner is not None:
-                    banner.text, banner.visible = str(error), True
+                self._banner.text, self._banner.visible = str(error), True
                 return
-            if banner is not None:
-                banner.text, banner.visible = "", False
+            self._banner.text, self._banner.visible = "", False
             show(state)
 
         ui.timer(seconds, again, immediate=False)

@@ -163,13 +163,12 @@ class Pages:
                     return
                 cards.show(round_cards(now))
                 curves.show(now.curves)
-                for name, value in details(now.entry).items():
+                for name, value in details(now.active.entry).items():
                     if name not in values:
                         with listed:
                             Text("dt", name)
                             values[name] = Text("dd").classes("mono" if name in CODES else "")
-                    if values[name].text != value:
-                        values[name].text = value
+                    values[name].text = value
                 events.show(log_rows(now.entries, frame))
 
             await frame.follow(2.0, lambda: self.data.round(frame.owner, number_), show)

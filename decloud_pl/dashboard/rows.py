@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from decloud_pl.dashboard.formats import number, percent, points, shares, size, sol, span, stamp
 from decloud_pl.dashboard.frame import Frame
 from decloud_pl.dashboard.tables import Cell, Column, Row
-from decloud_pl.dashboard.views import Active, LogEntry, RoundRecord, TrackRecord
+from decloud_pl.dashboard.views import Active
+from decloud_pl.journal.record import RoundRecord
+from decloud_pl.journal.track_record import TrackRecord
+from decloud_pl.observers.activity_reader import LogEntry
 
 CODES = ("Base model", "Update", "Join transaction", "Submit transaction", "Claim transaction")
 """The names of the `details` that have a monospaced font: CIDs and signatures."""

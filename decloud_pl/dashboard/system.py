@@ -22,9 +22,6 @@ class Load:
 
     cpu_percent: float
     memory_percent: float
-    memory_used: int
-    memory_total: int
-    disk_percent: float
     disk_free: int
     daemon_memory: int | None
     daemon_processes: int
@@ -68,15 +65,11 @@ def busy_percent(before: Sequence[float], after: Sequence[float]) -> float:
 
 
 def _load(home: Path, pid: int | None, cpu_percent: float) -> Load:
-    memory = psutil.virtual_memory()
     disk = psutil.disk_usage(str(next(path for path in (home, *home.parents) if path.exists())))
     resident, processes = _family(pid)
     return Load(
         cpu_percent=cpu_percent,
-        memory_percent=memory.percent,
-        memory_used=memory.total - memory.available,
-        memory_total=memory.total,
-        disk_percent=disk.percent,
+        memory_percent=psutil.virtual_memory().percent,
         disk_free=disk.free,
         daemon_memory=resident,
         daemon_processes=processes,

@@ -19,15 +19,10 @@ _SIDE_BY_SIDE = 4
 
 
 class Text(TextElement):
-    """An HTML element with text."""
+    """An HTML element with text. NiceGUI sends a text to the browser only if it has changed."""
 
     def __init__(self, tag: str, text: str = "") -> None:
         super().__init__(tag=tag, text=text)
-
-    def say(self, text: str) -> None:
-        """Set the text. If it has not changed, send nothing to the browser."""
-        if self.text != text:
-            self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +159,7 @@ class Table:
             direction = ("descending" if descending else "ascending") if chosen else None
             if place.props.get("aria-sort") != direction:
                 place.props.set_optional("aria-sort", direction)
-            arrow.say((" ↓" if descending else " ↑") if chosen else "")
+            arrow.text = (" ↓" if descending else " ↑") if chosen else ""
 
 
 class PagedTable:
@@ -203,7 +198,7 @@ class PagedTable:
         pages = max(1, -(-count // PAGE_SIZE))
         self._sorting.page = page
         plural = "s" if count != 1 else ""
-        self._words.say(f"{count} {noun}{plural}" + (f", page {page} of {pages}" if pages > 1 else ""))
+        self._words.text = f"{count} {noun}{plural}" + (f", page {page} of {pages}" if pages > 1 else "")
         self._table.show(rows)
         if self._pages.max != pages:
             self._pages.max = pages
@@ -236,7 +231,7 @@ class _Place:
         if self._cell is None or _shape(cell) != _shape(self._cell):
             self._make(cell)
         self._cell = cell
-        self._text.say(cell.text)
+        self._text.text = cell.text
         if cell.href is not None:
             self._text.props["href"] = cell.href
         if cell.state is not None:
@@ -246,7 +241,7 @@ class _Place:
 
     def _make(self, cell: Cell) -> None:
         self._frame.clear()
-        self._frame.say("")
+        self._frame.text = ""
         self._bar = None
         if cell.href is None and cell.state is None and cell.share is None:
             self._text = self._frame  # most cells, so this saves many elements

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +19,6 @@ from decloud_pl.journal.track_record import TrackRecord, latest_network, track_r
 from decloud_pl.observers.activity_reader import ActivityReader, DaemonStatus, LogEntry, log
 from decloud_pl.observers.plots import accuracies
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, MetricsRow, read_metrics
-
-__all__ = [
-    "GROUPS",
-    "KINDS",
-    "PAGE_SIZE",
-    "STATES",
-    "Active",
-    "Curves",
-    "Header",
-    "Log",
-    "LogEntry",
-    "OneRound",
-    "Overview",
-    "Points",
-    "RoundRecord",
-    "Rounds",
-    "Skips",
-    "TrackRecord",
-    "TrackRecords",
-    "Views",
-]
 
 PAGE_SIZE = 50
 _LAST_ENTRIES = 10
@@ -129,7 +108,6 @@ class OneRound:
     """
 
     active: Active
-    entry: RoundRecord
     entries: list[LogEntry]
     curves: Curves
     audit: Audit | None
@@ -176,12 +154,10 @@ class Views:
 
     Args:
         home: the daemon's home folder.
-        now: returns Unix seconds.
     """
 
-    def __init__(self, home: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, home: Path) -> None:
         self._home = home
-        self._now = now
         self._load = LoadSampler(home)
 
     def frame(self, owner: str) -> Header:
@@ -196,7 +172,7 @@ class Views:
         )
 
     def overview(self, owner: str) -> Overview:
-        now = self._now()
+        now = time.time()
         with self._open(owner) as (journal, activity):
             working = journal.rounds(states=GROUPS["active"], descending=True)
             active = [self._active(journal, activity, entry, now) for entry in working]
@@ -243,8 +219,7 @@ class Views:
             if entry is None:
                 return None
             return OneRound(
-                active=self._active(journal, activity, entry, self._now()),
-                entry=entry,
+                active=self._active(journal, activity, entry, time.time()),
                 entries=log(journal, activity, round_id=round_id, limit=PAGE_SIZE),
                 curves=self._curves(journal, round_id),
                 audit=_audit(journal, round_id),

@@ -92,11 +92,9 @@ class Choice:
 
     def node(self, data: DataFolder) -> dict[str, Any]:
         """Return the configuration node from which `decloud_pl.build` makes the `Source`."""
-        if not self.is_published:
+        if self.entry is None or not self.is_published:
             classes = None if self.entry is None else self.entry.num_classes
             return {"_target_": user_files.TARGET, "name": self.name, "root": self.root, "num_classes": classes}
-        if self.entry is None:
-            raise DatasetNotSupported(f"The data set {self.name} has no files.", fix=_how_to_map(self.name))
         return {**self.entry.node, "root": self.root, "data": data.to_node()}
 
 
@@ -191,7 +189,7 @@ def _not_supported(name: str, wanted: str, known: Sequence[str], chain_names: Se
     )
 
 
-def _how_to_map(name: str, known: Sequence[str] = ()) -> str:
+def _how_to_map(name: str, known: Sequence[str]) -> str:
     choices = f" ({', '.join(known)})" if known else ""
     how = f"`decloud-trainer config --add-mapping {name}:NAME`"
     return f"Map it with {how}{choices}, or set paths.{name} to a folder with its files."

@@ -8,7 +8,6 @@ import torch
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models.inputs import InputSpec, TextInput
-from decloud_pl.models.registry import build
 from decloud_pl.models.spec import ModelSpec
 from decloud_pl.shortage import is_memory
 
@@ -31,7 +30,7 @@ def count_classes(spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> int:
         ModelError: the network fails, or does not return one score per class and sample.
         MemoryError: there is too little memory.
     """
-    network = build(spec.architecture, spec.hyper_parameters)
+    network = spec.network()
     try:
         network.load_state_dict(dict(weights))
         network.eval()

@@ -12,7 +12,7 @@ from decloud_pl.errors import ModelError, first_line
 from decloud_pl.models import package
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.quarantine.opening import BaseModelOpening, followed
-from decloud_pl.models.registry import build, default_input
+from decloud_pl.models.registry import default_input
 from decloud_pl.models.spec import ModelSpec
 from decloud_pl.shortage import shortage
 
@@ -58,7 +58,7 @@ def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, se
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            state = build(spec.architecture, spec.hyper_parameters).state_dict()
+            state = spec.network().state_dict()
             classes = _checked(spec, state)
         package.save(path, spec, state)
     return BaseModel(spec, path, classes)

@@ -6,8 +6,8 @@ keyword arguments and returns a `torch.nn.Module`. That module converts a batch 
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
+import pkgutil
 import site
 import sys
 import sysconfig
@@ -101,7 +101,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 _TORCHVISION_LIMITS: Limits = {"num_classes": CLASSES}
 # For training, these two have further heads whose outputs come with the logits.
-_WITHOUT_EXTRAS = {"googlenet": {"aux_logits": False}, "inception_v3": {"aux_logits": False}}
+_WITH_EXTRAS = ("googlenet", "inception_v3")
 
 
 def build(architecture: str, hyper_parameters: HyperParameters) -> nn.Module:
@@ -143,8 +143,7 @@ def default_input(architecture: str, hyper_parameters: HyperParameters) -> Input
 def _builder(architecture: str) -> tuple[Callable[..., nn.Module], Limits | None]:
     own = ARCHITECTURES.get(architecture)
     if own is not None:
-        module, _, name = own.target.partition(":")
-        builder: Callable[..., nn.Module] = getattr(importlib.import_module(module), name)
+        builder: Callable[..., nn.Module] = pkgutil.resolve_name(own.target)
         return builder, own.limits
     plug_ins = _plug_ins()
     if architecture in plug_ins:
@@ -163,12 +162,10 @@ def _torchvision(name: str) -> Callable[..., nn.Module] | None:
 
     if name not in torchvision.models.list_models(module=torchvision.models):
         return None
-    extras = {"weights": None, **_WITHOUT_EXTRAS.get(name, {})}
-    if extras.keys() > {"weights"}:
-        extras["init_weights"] = False
+    without = {"aux_logits": False, "init_weights": False} if name in _WITH_EXTRAS else {}
 
     def builder(**hyper_parameters: object) -> nn.Module:
-        network: nn.Module = torchvision.models.get_model(name, **extras, **hyper_parameters)
+        network: nn.Module = torchvision.models.get_model(name, weights=None, **without, **hyper_parameters)
         return network
 
     return builder

@@ -105,11 +105,10 @@ class Activity:
             self._execute(
                 "INSERT INTO troubles VALUES (?, ?, ?, ?)", (self._scope, event.round_id, self._now(), event.message)
             )
-        elif isinstance(event, Noted):
-            if event.facts:
-                self._facts.update(event.facts)
-                facts = json.dumps(self._facts)
-                self._execute("UPDATE daemons SET facts = ? WHERE scope = ?", (facts, self._scope))
+        elif isinstance(event, Noted) and event.facts:
+            self._facts.update(event.facts)
+            facts = json.dumps(self._facts)
+            self._execute("UPDATE daemons SET facts = ? WHERE scope = ?", (facts, self._scope))
         elif isinstance(event, Connected):
             self._balance = event.balance
         elif isinstance(event, Looked):

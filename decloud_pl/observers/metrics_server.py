@@ -33,21 +33,8 @@ def is_own_host(host: str) -> bool:
         return False
 
 
-def add_routes(
-    application: web.Application,
-    home: Path,
-    owner: Owner | None = None,
-    *,
-    refresh: Callable[[], None] = lambda: None,
-) -> None:
-    """Add ``/metrics`` and ``/healthz`` to an application.
-
-    Args:
-        application: the aiohttp application.
-        home: the daemon's home folder.
-        owner: the owner of the rounds; None for the owner whose rounds changed last.
-        refresh: called before each answer, so that the daemon records its current state.
-    """
+def _application(home: Path, owner: Owner, host: str, refresh: Callable[[], None]) -> web.Application:
+    """Return an application with ``/metrics`` and ``/healthz``. ``host`` is the address on which it listens."""
     from aiohttp import web
 
     from decloud_pl.observers.prometheus import CONTENT_TYPE, exposition, health
@@ -62,29 +49,11 @@ def add_routes(
         state = await asyncio.to_thread(health, home, owner)
         return web.json_response(state, status=200 if state["ok"] else 503)
 
-    application.router.add_get("/metrics", metrics)
-    application.router.add_get("/healthz", healthz)
-
-
-@asynccontextmanager
-async def metrics_server(
-    home: Path, owner: Owner, config: MetricsConfig, *, refresh: Callable[[], None] = lambda: None
-) -> AsyncIterator[int]:
-    """Serve ``/metrics`` and ``/healthz`` while the context is open; yield the port.
-
-    If ``config.host`` is not loopback, anyone who can connect may read the pages, and the ``Host`` header is not
-    checked. The pages contain amounts and states of rounds, but no secrets.
-
-    Raises:
-        ConfigError: the port is in use, or the host is not an address of this machine.
-    """
-    from aiohttp import web
-
     @web.middleware
     async def own_host_only(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if config.host in _OWN_NAMES and not is_own_host(request.headers.get("Host", "")):
+        if host in _OWN_NAMES and not is_own_host(request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="The Host header is not a loopback name of this machine. Use 127.0.0.1.\n")
         try:
             response = await handler(request)
@@ -94,8 +63,27 @@ async def metrics_server(
         return response
 
     application = web.Application(middlewares=[own_host_only])
-    add_routes(application, home, owner, refresh=refresh)
-    runner = web.AppRunner(application, access_log=None)
+    application.router.add_get("/metrics", metrics)
+    application.router.add_get("/healthz", healthz)
+    return application
+
+
+@asynccontextmanager
+async def metrics_server(
+    home: Path, owner: Owner, config: MetricsConfig, *, refresh: Callable[[], None] = lambda: None
+) -> AsyncIterator[int]:
+    """Serve ``/metrics`` and ``/healthz`` while the context is open; yield the port.
+
+    If ``config.host`` is not loopback, anyone who can connect may read the pages, and the ``Host`` header is not
+    checked. The pages contain amounts and states of rounds, but no secrets. ``refresh`` is called before each answer,
+    so that the daemon records its current state.
+
+    Raises:
+        ConfigError: the port is in use, or the host is not an address of this machine.
+    """
+    from aiohttp import web
+
+    runner = web.AppRunner(_application(home, owner, config.host, refresh), access_log=None)
     await runner.setup()
     server, limit, loop = runner.server, ConnectionLimit(), asyncio.get_running_loop()
     assert server is not None  # noqa: S101 - the runner is set up

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -177,13 +177,10 @@ def _environment() -> dict[str, str]:
 class AppriseNotifier:
     """A `Reporter` that sends the messages of `Occasions` in the background, in order."""
 
-    def __init__(
-        self, addresses: Sequence[Address], occasions: Occasions, health: RpcHealth, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, addresses: Sequence[Address], occasions: Occasions, health: RpcHealth) -> None:
         self._addresses = addresses
         self._occasions = occasions
         self._health = health
-        self._now = now
         self._queue: asyncio.Queue[Message] = asyncio.Queue(_WAITING)
 
     def report(self, event: DaemonEvent) -> None:
@@ -193,7 +190,7 @@ class AppriseNotifier:
         """Check at intervals whether the chain is silent."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            self._put(self._occasions.of_silence(self._now(), self._health.heard_at))
+            self._put(self._occasions.of_silence(time.time(), self._health.heard_at))
 
     async def send(self) -> None:
         """Send queued messages. A failed delivery is logged and not retried."""
@@ -223,12 +220,7 @@ class AppriseNotifier:
 
 @asynccontextmanager
 async def notifying(
-    wishes: NotifyConfig,
-    urls: str | None,
-    health: RpcHealth,
-    *,
-    now: Callable[[], float] = time.time,
-    send_seconds: float = _SEND_SECONDS,
+    wishes: NotifyConfig, urls: str | None, health: RpcHealth, *, send_seconds: float = _SEND_SECONDS
 ) -> AsyncIterator[list[AppriseNotifier]]:
     """Send notifications while the context is open. Yield a list with the notifier; it is empty if no address is set.
 
@@ -236,7 +228,6 @@ async def notifying(
         wishes: the user's settings.
         urls: the secret ``notify_urls``.
         health: records when the chain last answered.
-        now: returns Unix seconds.
         send_seconds: how long one exchange with a service may take.
 
     Raises:
@@ -246,7 +237,7 @@ async def notifying(
         yield []
         return
     addresses, _ = await _addresses(urls, send_seconds)
-    notifier = AppriseNotifier(addresses, Occasions(wishes, started_at=now()), health, now)
+    notifier = AppriseNotifier(addresses, Occasions(wishes, started_at=time.time()), health)
     tasks = [asyncio.create_task(work()) for work in (notifier.send, notifier.watch)]
     try:
         yield [notifier]

@@ -107,15 +107,12 @@ def save(figure: Figure, path: Path) -> None:
         ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another path.") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     folder = Path(arguments[0])
     save(curves(read_metrics(folder / METRICS_FILE), f"Round {folder.name}"), folder / CURVES_FILE)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

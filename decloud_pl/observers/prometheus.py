@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,11 @@ class TrainerCollector(Collector):
     Args:
         home: the daemon's home folder.
         owner: the owner of the rounds; None for the owner whose rounds changed last.
-        now: returns Unix seconds.
     """
 
-    def __init__(self, home: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, home: Path, owner: Owner | None) -> None:
         self._home = home
         self._owner = owner
-        self._now = now
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics.
@@ -65,7 +63,7 @@ class TrainerCollector(Collector):
         yield _gauge("decloud_skipped_rounds", "Rounds that were not joined, by reason.", skipped, "reason")
 
     def _daemon(self, activity: ActivityReader) -> Iterator[Metric]:
-        now = self._now()
+        now = time.time()
         status = activity.daemon(now)
         yield GaugeMetricFamily("decloud_up", "Whether the daemon runs.", value=bool(status and status.alive))
         if status is None:
@@ -117,16 +115,16 @@ def exposition(home: Path, owner: Owner | None = None) -> bytes:
     return generate_latest(registry)
 
 
-def health(home: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> dict[str, Any]:
+def health(home: Path, owner: Owner | None = None) -> dict[str, Any]:
     """Return the state of the trainer for ``/healthz``. ``ok`` means that the daemon runs and the chain answers.
 
     Raises:
         JournalError: the journal cannot be read.
     """
     with JournalReader(home / JOURNAL_FILE, owner) as journal, ActivityReader(home, journal.owner) as activity:
-        at = now()
-        status = activity.daemon(at)
-        silence = None if status is None or status.heard_at is None else max(0.0, at - status.heard_at)
+        now = time.time()
+        status = activity.daemon(now)
+        silence = None if status is None or status.heard_at is None else max(0.0, now - status.heard_at)
         return {
             "ok": bool(status and status.alive and silence is not None and silence < _SILENT_AFTER),
             "daemon_running": bool(status and status.alive),

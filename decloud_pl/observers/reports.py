@@ -155,18 +155,16 @@ def read_metrics(path: Path) -> list[MetricsRow]:
     An interrupted training resumes from its checkpoint and repeats some steps. Of a repeated step, only the latest line
     is returned. An incomplete last line is ignored.
     """
-    found: list[MetricsRow] = []
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
-        metric = _metric(row)
-        if metric is not None:
-            found.append(metric)
     kept: list[MetricsRow] = []
     reached = 0
-    for metric in found:
+    for line in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        metric = _metric(line)
+        if metric is None:
+            continue
         if metric.stage == "fit":
             if metric.step <= reached:
                 cut = next(index for index, row in enumerate(kept) if row.stage == "fit" and row.step >= metric.step)

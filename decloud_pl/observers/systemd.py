@@ -33,7 +33,7 @@ class Notifier:
 
 
 @asynccontextmanager
-async def keep_alive(environ: Mapping[str, str]) -> AsyncIterator[Notifier]:
+async def keep_alive(environ: Mapping[str, str]) -> AsyncIterator[None]:
     """Report that the service is ready, send watchdog messages from the event loop, and report the stop.
 
     If the event loop hangs, the messages stop, and systemd restarts the daemon.
@@ -42,7 +42,7 @@ async def keep_alive(environ: Mapping[str, str]) -> AsyncIterator[Notifier]:
     notifier.send("READY=1")
     feeding = asyncio.create_task(_feed(notifier))
     try:
-        yield notifier
+        yield
     finally:
         feeding.cancel()
         with contextlib.suppress(asyncio.CancelledError):

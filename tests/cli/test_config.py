@@ -182,11 +182,11 @@ def test_the_documented_spelling_leads_to_the_name(run: Any) -> None:
 @pytest.mark.parametrize("name", ["custom", "food101", "proprietary_data"])
 def test_a_round_finds_what_its_data_set_is_mapped_to(name: str, run: Any) -> None:
     """This network has no mappings, so only the user's apply."""
-    resolve = make_policy(load(["network=devnet"])).resolve
+    resolve = make_policy(load(["network=devnet"]), deposit=0).resolve
     with pytest.raises(DatasetError, match=f"Map it with `decloud-trainer config --add-mapping {name}:NAME`"):
         resolve(name)
     run("config", "--add-mapping", f"{name}:digits")
-    assert make_policy(load(["network=devnet"])).resolve(name) == "digits"
+    assert make_policy(load(["network=devnet"]), deposit=0).resolve(name) == "digits"
 
 
 def test_files_that_went_away_later_stand_in_no_other_settings_way(run: Any, home: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.cli.config.shown import MAIN, covered, show, value_at
+from decloud_pl.cli.config.shown import MAIN, show, value_at, warn_if_covered
 from decloud_pl.config import compose, load
 from decloud_pl.config.layers import sources
 from decloud_pl.config.load import composed
@@ -143,7 +143,7 @@ def test_config_json_beats_the_preset(environ: dict[str, str], keep: Any) -> Non
     assert load(environ=environ).rewards.min_lamports == 500_000_000
     assert load(["preset=high-reward"], environ=environ).rewards.min_lamports == 500_000_000
     given = sources(environ=environ)
-    assert covered(composed(given)) == ["min_reward"]
+    assert warn_if_covered(composed(given)) == ["min_reward"]
 
 
 def test_a_preset_overrides_built_in_values(environ: dict[str, str], keep: Any) -> None:

@@ -302,13 +302,19 @@ def test_texts_as_the_hub_has_them(web: WebServer, data: DataFolder, tmp_path: P
     assert Catalog(DataFolder(data.folder, download=False)).resolve("agnews").ready
 
 
+def wait_for_downloads() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("download-"):
+            thread.join(30)
+
+
 def test_background_downloads_say_how_far_they_are(web: WebServer, data: DataFolder) -> None:
     now = [0.0]
     downloads = BackgroundDownloads(data, monotonic=lambda: now[0])
     declared = declare(web)
     with pytest.raises(DatasetNotReady, match="the data set mine is being downloaded"):
         downloads.ensure(declared)
-    downloads.wait(30)
+    wait_for_downloads()
     downloads.ensure(declared)
     assert len(web.seen) == 1
 
@@ -319,13 +325,13 @@ def test_a_background_download_with_an_internal_error_waits_too(web: WebServer, 
     declared = declare(web, urls=["http://[/file"])
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)
-    downloads.wait(30)
+    wait_for_downloads()
     with pytest.raises(DatasetNotReady, match=r"internal error \(.*\)\. See logs"):
         downloads.ensure(declared)
     now[0] = RETRY_AFTER
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)
-    downloads.wait(30)
+    wait_for_downloads()
 
 
 def test_a_background_download_that_failed_is_tried_again_later(web: WebServer, data: DataFolder) -> None:
@@ -337,13 +343,13 @@ def test_a_background_download_that_failed_is_tried_again_later(web: WebServer, 
     web.faults["/file"] = [404]
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)
-    downloads.wait(30)
+    wait_for_downloads()
     with pytest.raises(DatasetNotReady, match="cannot be downloaded"):
         downloads.ensure(declared)
     now[0] = RETRY_AFTER
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)
-    downloads.wait(30)
+    wait_for_downloads()
     downloads.ensure(declared)
     assert ended == [False, True]
     assert json.dumps(web.seen) == json.dumps([("/file", None)] * 2)

@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING
 import click
 
 from decloud_pl.cli.arguments import FILE, RoundNumber, as_json, command, overrides
+from decloud_pl.cli.config.session import open_chain, open_settings, own_address
+from decloud_pl.cli.ui.output import print_json, print_table
+from decloud_pl.cli.ui.progress import steps
 from decloud_pl.errors import AuditError, JournalLocked, UsageError
 
 if TYPE_CHECKING:
@@ -41,10 +44,6 @@ _CHECK = "check"
 @overrides
 def run(what: str, file: Path | None, again: bool, as_json: bool, overrides: list[str]) -> int:
     import asyncio
-
-    from decloud_pl.cli.config.session import open_settings, own_address
-    from decloud_pl.cli.ui.output import print_json
-    from decloud_pl.cli.ui.progress import steps
 
     if what == _CHECK:
         if file is None:
@@ -75,9 +74,6 @@ def _check(file: Path, overrides: list[str], *, as_json: bool) -> int:
 
     from decloud_pl.audit import evidence_file
     from decloud_pl.audit.check import check
-    from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.ui.output import print_json
-    from decloud_pl.cli.ui.progress import steps
 
     claimed = evidence_file.read(file)
     settings = open_settings(overrides)
@@ -147,7 +143,6 @@ def _store(settings: Settings, owner: Owner, report: Report, wallet: str) -> Non
 
 @asynccontextmanager
 async def _auditor(settings: Settings, wallet: str) -> AsyncIterator[tuple[Auditor, Owner]]:
-    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
     from decloud_pl.daemon.auditing import make_auditor
     from decloud_pl.journal.owner import Owner
@@ -165,7 +160,6 @@ async def _auditor(settings: Settings, wallet: str) -> AsyncIterator[tuple[Audit
 
 
 def _show(report: Report, path: Path, wallet: str) -> None:
-    from decloud_pl.cli.ui.output import print_table
     from decloud_pl.legible import legible
 
     rows = [

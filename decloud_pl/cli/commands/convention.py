@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import click
 
 from decloud_pl.cli.arguments import WholeNumber, as_json, command, overrides
+from decloud_pl.cli.config.session import open_chain, open_settings
+from decloud_pl.cli.ui.output import print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
-    from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.cli.ui.progress import steps
     from decloud_pl.rounds.planner import make_catalog
     from decloud_pl.rounds.stores import make_gateways
@@ -68,8 +68,6 @@ def show(record: Record, configured: str) -> None:
     ``configured`` is the value of the setting ``network.convention``. If the value is ``auto``, the conclusion names
     the convention of each validator. Otherwise, the conclusion is whether the value is correct for the network.
     """
-    from decloud_pl.cli.ui.output import print_table
-
     rows = [
         [
             str(evidence.round_id),
@@ -97,7 +95,6 @@ async def _record(
     import tempfile
     from pathlib import Path
 
-    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
     from decloud_pl.rounds.evidence import gather
 

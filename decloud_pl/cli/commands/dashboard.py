@@ -12,7 +12,6 @@ Examples:
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -41,7 +40,7 @@ def run(port: int, home: Path | None, as_json: bool) -> int:
         )
     from decloud_pl.config import default_home
 
-    folder = (home or default_home(os.environ)).expanduser().resolve()
+    folder = (home or default_home()).expanduser().resolve()
     asyncio.run(_serve(folder, secrets.token_urlsafe(24), port, as_json=as_json))
     return 0
 

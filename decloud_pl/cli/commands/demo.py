@@ -11,7 +11,6 @@ Examples:
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +44,7 @@ def run(rounds: int, home: Path | None, dialect: str | None, as_json: bool) -> i
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.config import default_home
 
-    folder = (home or default_home(os.environ) / "demo").expanduser().resolve()
+    folder = (home or default_home() / "demo").expanduser().resolve()
     reporter = TerminalReporter(stderr=as_json)
     with reporter:
         summary, interrupted = asyncio.run(_demo(folder, rounds, dialect, reporter))

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 @overrides
 def run(as_json: bool, overrides: list[str]) -> int:
     import asyncio
-    import os
     from functools import partial
 
     from decloud_pl.cli.config.session import open_settings
@@ -37,7 +36,7 @@ def run(as_json: bool, overrides: list[str]) -> int:
 
     settings = open_settings(overrides)
     find_wallet = partial(open_wallet, settings.wallet, settings.secrets, settings.allow_packages)
-    findings = asyncio.run(examine(settings, default_home(os.environ), find_wallet))
+    findings = asyncio.run(examine(settings, default_home(), find_wallet))
     problems = [finding for finding in findings if finding.verdict == "problem"]
     if as_json:
         print_json({"well": not problems, "findings": [dataclasses.asdict(finding) for finding in findings]})

@@ -57,7 +57,8 @@ _CSV_COLUMNS = (
 @overrides
 def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.ui.output import clock_time, print_json, print_table
+    from decloud_pl.cli.ui.output import print_json, print_table
+    from decloud_pl.dashboard.formats import stamp
     from decloud_pl.domain import format_rounds, format_sol
     from decloud_pl.journal.reader import JournalReader
     from decloud_pl.journal.schema import JOURNAL_FILE
@@ -91,7 +92,7 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
     table = [
         [
             str(record.round_id),
-            clock_time(record.updated_at)[:16],
+            stamp(record.updated_at)[:16],
             record.dataset,
             record.state.value,
             _accuracy(record),

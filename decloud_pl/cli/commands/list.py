@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from decloud_pl.cli.arguments import Choice, as_json, command, overrides
+from decloud_pl.cli.config.session import open_chain, open_settings
 from decloud_pl.cli.rounds import next_deadline, round_fields, status_name
+from decloud_pl.domain import RoundStatus, format_sol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,15 +25,7 @@ if TYPE_CHECKING:
     from decloud_pl.domain import Round
     from decloud_pl.rounds.select import Check
 
-_STATUSES = (
-    "waiting-validator",
-    "waiting-trainers",
-    "training",
-    "validating",
-    "completed",
-    "expired",
-    "cancelled",
-)
+_STATUSES = tuple(map(status_name, RoundStatus))
 
 
 @command(__doc__)
@@ -45,13 +39,11 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
     # Imported before the settings load Hydra, because pydantic searches all loaded modules for each of its classes.
     import solana.rpc.async_api  # noqa: F401
 
-    from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json, print_table
-    from decloud_pl.domain import format_sol
 
     settings = open_settings(overrides)
     rounds, now, known = asyncio.run(_rounds(settings, limit or None))
-    shown = [round_ for round_ in rounds if status in (None, status_name(round_))]
+    shown = [round_ for round_ in rounds if status in (None, status_name(round_.status))]
     excluded = _excluded(shown, settings.rewards, known)
     if as_json:
         fields = [
@@ -63,7 +55,7 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
     rows = [
         [
             str(round_.id),
-            status_name(round_),
+            status_name(round_.status),
             round_.dataset,
             format_sol(round_.net_reward).removesuffix(" SOL"),
             f"{round_.trainers_count}/{round_.max_trainers}",
@@ -106,7 +98,6 @@ async def _rounds(settings: Settings, limit: int | None) -> tuple[list[Round], i
 
     There are no counts if ``rewards.min_completion`` is not set.
     """
-    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.journal.owner import Owner
     from decloud_pl.journal.reader import JournalReader
     from decloud_pl.journal.schema import JOURNAL_FILE

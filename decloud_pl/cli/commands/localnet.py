@@ -14,7 +14,6 @@ Examples:
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -90,7 +89,7 @@ def run(
     from decloud_pl.localnet.network import LocalNetwork
 
     network = LocalNetwork(
-        (home or default_home(os.environ) / "localnet").expanduser().resolve(),
+        (home or default_home() / "localnet").expanduser().resolve(),
         rpc_port=rpc_port,
         gateway_port=gateway_port,
         agents=options,

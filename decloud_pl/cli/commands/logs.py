@@ -35,7 +35,7 @@ def run(lines: int, follow: bool) -> int:
     from decloud_pl.config.schema import default_home
     from decloud_pl.observers.log import LOG_FILE, ROTATED
 
-    path = default_home(os.environ) / LOG_FILE
+    path = default_home() / LOG_FILE
     if not path.exists():
         print(f"{path} does not exist yet.{' Waiting for it…' if follow else ''}", file=sys.stderr)
         if not follow:

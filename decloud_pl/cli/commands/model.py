@@ -90,10 +90,9 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
         if not mark or not key:
             raise UsageError(f"{option} needs KEY=VALUE (got {text!r}).", fix=f"Example: {option} num_classes=10.")
         try:
-            number = json.loads(value)
+            pairs[key] = json.loads(value)
         except ValueError:
-            number = value
-        pairs[key] = number
+            pairs[key] = value
     return pairs
 
 

@@ -16,14 +16,17 @@ import click
 
 from decloud_pl.cli.arguments import command
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
+from decloud_pl.errors import UsageError
 
 
 @command(__doc__)
 def run() -> int:
     from decloud_pl.cli.config.wizard import Wizard
-    from decloud_pl.cli.ui.prompt import require_terminal
 
-    require_terminal()
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "setup asks questions and needs a terminal.", fix="Use `decloud-trainer config --set KEY=VALUE` instead."
+        )
     try:
         Wizard().run()
     except (KeyboardInterrupt, click.Abort):

@@ -13,7 +13,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.arguments import as_json, command, maybe_round_id, overrides
-from decloud_pl.cli.rounds import convention_fields, next_deadline, round_fields, status_name
+from decloud_pl.cli.config.session import open_chain, open_settings, own_address
+from decloud_pl.cli.rounds import next_deadline, round_fields, status_name
+from decloud_pl.cli.ui.output import print_json, print_table
+from decloud_pl.domain import format_sol
 from decloud_pl.errors import no_round
 
 if TYPE_CHECKING:
@@ -37,9 +40,6 @@ if TYPE_CHECKING:
 def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
-    from decloud_pl.cli.config.session import open_settings, own_address
-    from decloud_pl.cli.ui.output import print_json
-    from decloud_pl.domain import format_sol
     from decloud_pl.journal.schema import JOURNAL_FILE, daemon_process
     from decloud_pl.rounds.wallets import open_wallet
 
@@ -56,7 +56,12 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
             "wallet": str(address),
             "network": network.name,
             "program": None if standing.revision is None else dataclasses.asdict(standing.revision),
-            "convention": convention_fields(network, settings.network.read_convention, settings.written_convention()),
+            "convention": {
+                "read_as": network.read_convention,
+                "found_out": network.convention == "auto",
+                "gradient_rate": network.gradient_rate,
+                "written_as": settings.written_convention(),
+            },
             "balance_lamports": standing.balance,
             "daemon_process": process,
             "rounds": [_status_fields(*standing.of(number)) for number in standing.rounds],
@@ -87,7 +92,6 @@ class _Standing:
 
 
 async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _Standing:
-    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.journal.findings import stored_revision
     from decloud_pl.journal.reader import JournalReader
 
@@ -101,19 +105,16 @@ async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _S
 
 
 def _print_rounds(standing: _Standing) -> None:
-    from decloud_pl.cli.ui.output import print_table
-    from decloud_pl.domain import format_sol
-
     rows = []
     for round_id in standing.rounds:
         round_, place, record = standing.of(round_id)
         rows.append(
             [
                 str(round_id),
-                status_name(round_),
+                status_name(round_.status),
                 round_.dataset,
                 "-" if record is None else record.state.value,
-                format_sol(_reward(round_, place)).removesuffix(" SOL"),
+                format_sol(round_.reward_of(place.contribution_bps)).removesuffix(" SOL"),
                 "yes" if place.reward_claimed else "no",
             ]
         )
@@ -127,8 +128,6 @@ def _print_rounds(standing: _Standing) -> None:
 async def _round_status(
     round_id: int, network: NetworkConfig, wallet: Pubkey | None, why_none: str, journal: Path, *, json: bool
 ) -> int:
-    from decloud_pl.cli.config.session import open_chain
-    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.journal.reader import JournalReader
     from decloud_pl.legible import legible
 
@@ -153,20 +152,18 @@ async def _round_status(
     for name, value in [*_details(round_, now), *place]:
         print(f"{name:<12} {legible(value)}")
     if steps:
-        from decloud_pl.cli.ui.output import clock_time
+        from decloud_pl.dashboard.formats import stamp
 
         print()
         for step in steps:
-            print(f"{clock_time(step.at)}  {step.state.value}{f': {legible(step.reason)}' if step.reason else ''}")
+            print(f"{stamp(step.at)}  {step.state.value}{f': {legible(step.reason)}' if step.reason else ''}")
     return 0
 
 
 def _details(round_: Round, now: int) -> list[tuple[str, str]]:
-    from decloud_pl.domain import format_sol
-
     return [
         ("Round", str(round_.id)),
-        ("Status", status_name(round_)),
+        ("Status", status_name(round_.status)),
         ("Data set", round_.dataset),
         ("Reward", format_sol(round_.net_reward)),
         ("Model", round_.model_cid),
@@ -179,13 +176,11 @@ def _details(round_: Round, now: int) -> list[tuple[str, str]]:
 
 def _place(round_: Round, submission: Submission | None, record: RoundRecord | None) -> list[tuple[str, str]]:
     """Return the (name, value) lines that show this wallet's submission, reward and measurements in a round."""
-    from decloud_pl.domain import format_sol
-
     if submission is None:
         return [("This wallet", "has not joined")]
     found = [("Submission", submission.gradient_cid)] if submission.submitted else [("This wallet", "has joined")]
     if submission.submitted:
-        share = f"{submission.contribution_bps / 100:g} %, {format_sol(_reward(round_, submission))}"
+        share = f"{submission.contribution_bps / 100:g} %, {format_sol(round_.reward_of(submission.contribution_bps))}"
         found.append(("Share", share if submission.contribution_bps else "not scored yet"))
         found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
     if record is None:
@@ -216,12 +211,8 @@ def _status_fields(round_: Round, submission: Submission | None, record: RoundRe
             "submitted": submission.submitted,
             "gradient_cid": submission.gradient_cid,
             "contribution_bps": submission.contribution_bps,
-            "reward_lamports": _reward(round_, submission),
+            "reward_lamports": round_.reward_of(submission.contribution_bps),
             "reward_claimed": submission.reward_claimed,
         }
     row = None if record is None else dataclasses.asdict(record)
     return {"round": round_fields(round_), "submission": place, "journal": row}
-
-
-def _reward(round_: Round, submission: Submission) -> int:
-    return round_.reward_of(submission.contribution_bps)

@@ -11,7 +11,6 @@ Run a preset: python -m decloud_pl -m sweep=basic (or joblib, ray, submitit, opt
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -30,7 +29,7 @@ def run(name: str | None, as_json: bool, csv: Path | None, picture: Path | None)
     from decloud_pl.config import default_home
     from decloud_pl.experiment.results import SWEEPS, differing, read_sweeps
 
-    home = default_home(os.environ)
+    home = default_home()
     results = read_sweeps(home, name)
     if csv is not None:
         from decloud_pl.experiment.results import write_csv

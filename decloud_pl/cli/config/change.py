@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +70,7 @@ class Change:
 
 def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> None:
     """Make the changes that the options of one call request. If one is invalid, nothing changes."""
-    home = default_home(os.environ)
+    home = default_home()
     changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
     changes += [Change(find(name, home).name) for name in options["unset"]]
     for option in _PAIRS:
@@ -84,14 +83,14 @@ def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -
 
 def keep_preset(name: str, *, json: bool) -> None:
     """Save a preset, and print which of its settings config.json overrides."""
-    path = _keep([Change("preset", name, name)], default_home(os.environ))
+    path = _keep([Change("preset", name, name)], default_home())
     kept = warn_if_covered(composed(sources()))
     print_result({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
 
 
 def edit() -> None:
     """Open config.json in the user's editor, even if the file is invalid. Save the edited text only if it is valid."""
-    home = default_home(os.environ)
+    home = default_home()
     file = ConfigFile(home)
     make_private(home)
 
@@ -106,7 +105,7 @@ def edit() -> None:
 
 def reset(*, json: bool) -> None:
     """Rename config.json, so that all settings return to their defaults."""
-    file = ConfigFile(default_home(os.environ))
+    file = ConfigFile(default_home())
     aside = file.reset()
     text = f"All settings have their defaults again. The old file, including its secrets, is now {aside}."
     if aside is None:

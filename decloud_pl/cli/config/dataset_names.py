@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from decloud_pl.config import Settings
 
 
-def check_names(
-    datasets: Sequence[str], mappings: Mapping[str, str], paths: Mapping[str, str], dialect: str, own: Path
-) -> None:
-    """Check that each data set exists in the network, in this package or in the user's paths.
-
-    Args:
-        datasets: the data sets to train for.
-        mappings: maps a round's data set to the data set to train on.
-        paths: maps a data set to the user's own files.
-        dialect: the name of the program's revision on this network.
-        own: the user's folder with configuration files.
+def check_names(settings: Settings) -> None:
+    """Check that each data set in the settings exists in the network, in this package or in the user's paths.
 
     Raises:
         ConfigError: a data set is unknown; the message suggests the nearest one.
     """
-    if not (datasets or mappings or paths):
+    mapped_to, paths = list(settings.mappings.values()), list(settings.paths)
+    if not (settings.datasets or mapped_to or paths):
         return
     from decloud_pl.chain.dialects import get_dialect
     from decloud_pl.data.catalog import names
-    from decloud_pl.errors import nearest
 
-    known = list(dict.fromkeys([*get_dialect(dialect).datasets, *names(own=own)]))
-    mapped_to = list(mappings.values())
+    on_chain = get_dialect(settings.network.assumed_dialect).datasets
+    known = list(dict.fromkeys([*on_chain, *names(own=settings.own_conf)]))
     for where, given, more in (
-        ("datasets", datasets, [*paths, *mapped_to]),
-        ("mappings", mapped_to, list(paths)),
+        ("datasets", settings.datasets, [*paths, *mapped_to]),
+        ("mappings", mapped_to, paths),
         # A path may have any name that a mapping refers to.
-        ("paths", list(paths), mapped_to),
+        ("paths", paths, mapped_to),
     ):
         for name in given:
             if name not in known and name not in more:

@@ -49,10 +49,9 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
             raise ConfigError(f"sweep={value} works only in sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
     found = composed(given)
     settings = found.settings
-    dialect = settings.network.assumed_dialect
-    check_names(settings.datasets, settings.mappings, settings.paths, dialect, settings.own_conf)
+    check_names(settings)
     new = [name for name in settings.mappings if not {"mappings", f"mappings.{name}"}.isdisjoint(stored)]
-    warn_of_mappings(settings.mappings, dialect, stored=new)
+    warn_of_mappings(settings.mappings, settings.network.assumed_dialect, stored=new)
     if "keypair_path" in stored:
         from decloud_pl.cli.config.files import check_key_file
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -85,19 +84,14 @@ def value_at(settings: object, place: str) -> Any:
     return value
 
 
-def covered(composed: Composed) -> list[str]:
-    """Return the names of the settings that the chosen preset sets and config.json overrides."""
+def warn_if_covered(composed: Composed) -> list[str]:
+    """Warn on stderr about the preset's settings that config.json overrides, and return their names."""
     _, preset = composed.sources.files
-    return [
+    kept = [
         PLAIN_NAMES.get(entry.name, entry.name)
         for place, entry in composed.sources.kept.items()
         if entry.origin == CONFIG_FILE and any(sets(key, place) for key in preset)
     ]
-
-
-def warn_if_covered(composed: Composed) -> list[str]:
-    """Warn on stderr about the preset's settings that config.json overrides, and return them."""
-    kept = covered(composed)
     if kept:
         names = " ".join(f"--unset {name}" for name in kept)
         print(
@@ -113,7 +107,7 @@ def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> Non
     from decloud_pl.config.load import composed
 
     entries = show(composed(sources(overrides)))
-    path = ConfigFile(default_home(os.environ)).path
+    path = ConfigFile(default_home()).path
     if json:
         document = {"path": str(path), "settings": {entry.name: entry.value for entry in entries}}
         if origin:
@@ -141,7 +135,7 @@ class _Preset:
 
 def print_presets(*, json: bool) -> None:
     """Print the presets, each with the first comment line of its file, its minimum reward and its data sets."""
-    home = default_home(os.environ)
+    home = default_home()
     own = home / USER_CONF
     presets = [
         _preset(home, name, folder / "preset" / f"{name}.yaml", own=folder == own)

@@ -40,7 +40,7 @@ class Wizard:
     """Collects changes to the saved settings, and writes them after the last answer."""
 
     def __init__(self) -> None:
-        self._home = default_home(os.environ)
+        self._home = default_home()
         self._file = ConfigFile(self._home)
         self._values = self._file.read()
         self._before = dict(self._values)
@@ -201,9 +201,7 @@ class Wizard:
                 else:
                     self._values |= given
                     print("  Your answers are kept. Test the storage later with `decloud-trainer storage test`.")
-                return
-            else:
-                return
+            return
 
     def _take_back_secrets(self, before: dict[str, Value]) -> dict[str, Value]:
         """Reset all secrets to their values in ``before``. Return the discarded values by the names of the secrets."""

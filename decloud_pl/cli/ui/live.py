@@ -8,10 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -30,18 +29,6 @@ _MORE_WHERE_NARROW = 4
 _NARROW = 60
 _WIDE = 130
 _SOON_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An object that rich renders: a `LiveState` at the time ``now``, fitted to the available width and height."""
-
-    state: LiveState
-    now: float
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width, height = options.max_width, options.size.height
-        yield from picture(self.state, self.now, width=width, height=height).renderables
 
 
 def picture(state: LiveState, now: float, *, width: int, height: int) -> Group:

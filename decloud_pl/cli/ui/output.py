@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from decloud_pl.legible import legible
@@ -107,8 +106,3 @@ def until(seconds: int) -> str:
     size, unit = next(((size, unit) for size, unit in _UNITS if abs(seconds) >= size), _UNITS[-1])
     count = abs(seconds) // size
     return f"{count} {unit} ago" if seconds < 0 else f"in {count} {unit}"
-
-
-def clock_time(at: float) -> str:
-    """Format Unix seconds as local date and time."""
-    return datetime.fromtimestamp(at, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

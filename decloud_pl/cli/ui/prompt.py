@@ -8,21 +8,9 @@ from typing import TypeVar
 
 import click
 
-from decloud_pl.errors import ConfigError, DecloudError, UsageError
+from decloud_pl.errors import ConfigError, DecloudError, UsageError, nearest
 
 T = TypeVar("T")
-
-
-def require_terminal() -> None:
-    """Check that the user can answer questions.
-
-    Raises:
-        UsageError: standard input is not a terminal.
-    """
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "setup asks questions and needs a terminal.", fix="Use `decloud-trainer config --set KEY=VALUE` instead."
-        )
 
 
 def ask(question: str, default: str, check: Callable[[str], T]) -> T:
@@ -94,8 +82,6 @@ def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> s
         print(f"  {number}  {name:<{size}}  {about}")
 
     def check(answer: str) -> str:
-        from decloud_pl.errors import nearest
-
         name = named(answer, names).lower()
         if name not in names:
             raise UsageError(f"Unknown choice {answer!r}.", fix=nearest(answer, names))

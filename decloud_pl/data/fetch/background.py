@@ -31,11 +31,7 @@ class _Job:
         self._entry = entry
         self._data = data
         self._files: dict[str, int] = {}
-        self._thread = threading.Thread(target=self._run, name=f"download-{entry.name}", daemon=True)
-        self._thread.start()
-
-    def wait(self, timeout: float) -> None:
-        self._thread.join(timeout)
+        threading.Thread(target=self._run, name=f"download-{entry.name}", daemon=True).start()
 
     def _run(self) -> None:
         try:
@@ -93,8 +89,3 @@ class BackgroundDownloads:
         self._failed_at.pop(entry.name, None)
         self._jobs[entry.name] = _Job(entry, self._data, self._on_end)
         raise DatasetNotReady(f"the data set {entry.name} is being downloaded")
-
-    def wait(self, timeout: float) -> None:
-        """Wait for the running downloads, at most ``timeout`` seconds for each."""
-        for job in self._jobs.values():
-            job.wait(timeout)

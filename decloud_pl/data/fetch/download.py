@@ -125,9 +125,9 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sl
     """
     waits = iter(_WAITS)
     while True:
-        begun_at = part.stat().st_size if part.exists() else 0
+        have = part.stat().st_size if part.exists() else 0
         try:
-            expected = _transfer(url, item, part, progress)
+            expected = _transfer(url, item, part, have, progress)
         except _Interrupted as error:
             wait = next(waits, None)
             if wait is None:
@@ -140,19 +140,18 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sl
             return digest
         part.unlink()
         # A resumed file may mix two versions of the file. The next attempt starts at 0, and its result must match.
-        if not begun_at:
+        if not have:
             raise _Gone("the content differs from the published file (wrong checksum)")
 
 
-def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None) -> str:
-    """Request the bytes of the file that ``part`` does not have yet, and append them to ``part``.
+def _transfer(url: str, item: RemoteFile, part: Path, have: int, progress: Progress | None) -> str:
+    """Request the bytes of the file after the ``have`` bytes that ``part`` has, and append them to ``part``.
 
     Returns:
         The checksum that the server sends, or "".
     """
     import requests
 
-    have = part.stat().st_size if part.exists() else 0
     from decloud_pl.http_client import BoundedSession
 
     headers = {"User-Agent": "decloud_pl"}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from decloud_pl.data.formats import delimited
 from decloud_pl.data.formats.names import as_class, visible
@@ -82,13 +81,6 @@ class TextTable:
         Raises:
             DatasetError: a label is not in ``words``.
         """
-        return TextSplit(self.texts, self._numbers(words))
-
-    def words(self) -> list[str]:
-        """Return the distinct labels, sorted, if the labels are words; an empty list if they are numbers."""
-        return sorted({label for label in self.labels if isinstance(label, str)})
-
-    def _numbers(self, words: Sequence[str]) -> NDArray[np.int64]:
         index = {word: number for number, word in enumerate(words)}
         if words and not all(isinstance(label, str) for label in self.labels):
             raise DatasetError(
@@ -102,7 +94,11 @@ class TextTable:
                 f"The test data has the label {error.args[0]!r}, which the training data lacks.",
                 fix="Correct the files.",
             ) from None
-        return np.array(numbers, np.int64)
+        return TextSplit(self.texts, np.array(numbers, np.int64))
+
+    def words(self) -> list[str]:
+        """Return the distinct labels, sorted, if the labels are words; an empty list if they are numbers."""
+        return sorted({label for label in self.labels if isinstance(label, str)})
 
 
 def read(paths: Sequence[Path], columns: Columns) -> TextTable:

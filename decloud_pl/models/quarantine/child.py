@@ -28,7 +28,6 @@ from decloud_pl.models.checks import TORCH_ERRORS, check_finite, count_classes
 from decloud_pl.models.limits import LONGEST_NAME
 from decloud_pl.models.networks.simple_cnn import PARAMETERS
 from decloud_pl.models.quarantine import pickles
-from decloud_pl.models.registry import build
 from decloud_pl.models.spec import ModelSpec
 from decloud_pl.own_memory import limit_memory, lower_limit
 from decloud_pl.shortage import is_memory, shortage
@@ -161,13 +160,13 @@ def check_base(path: Path, out: Path, described: ModelSpec | None = None) -> dic
         state = _load_pt(path)
         spec = described or _recognise(state)
     else:
-        spec = ModelSpec.from_metadata(package.read_header(path).get("__metadata__"))
+        spec = package.read_spec(path)
         state = _load_safetensors(path)
     # A view of a few bytes can have a shape of any size.
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > 2 * path.stat().st_size:
         raise Refused("The file's tensors declare more data than the file holds.")
     with torch.device("meta"), _WithoutInitialisation():
-        expected = build(spec.architecture, spec.hyper_parameters).state_dict()
+        expected = spec.network().state_dict()
     _check_shapes(state, expected, complete=True)
     for name, tensor in state.items():
         if tensor.dtype.is_floating_point != expected[name].dtype.is_floating_point:

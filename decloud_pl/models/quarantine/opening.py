@@ -218,9 +218,9 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
     return BaseModelOpening(path, Path(out), limits).model()
 
 
-async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = None) -> BaseModel:
+async def open_in_task(path: Path, out: Path) -> BaseModel:
     """Open a base model like `open_base_model`, without blocking the event loop. Cancelling the task ends the child."""
-    limits = limits or ProcessLimits()
+    limits = ProcessLimits()
     command = _child({"kind": "base", "out": str(out), "metadata": None}, path, limits)
     try:
         output = await output_of(command, seconds=limits.wall_seconds, env=ENVIRONMENT)
@@ -279,17 +279,3 @@ def inspect_file(path: Path, out: Path) -> Inspection:
     tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
     model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
     return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))
-
-
-def open_submission(path: Path, base: BaseModel, out: Path) -> Path:
-    """Open another trainer's submission: a ``.pt`` dictionary from parameter names to tensors.
-
-    Each tensor must have the name and the shape of a tensor of ``base``; some tensors may be missing. ``out`` is the
-    safetensors file to write. Its tensors are dense. Floating-point tensors become float32; integers keep their type.
-
-    Raises:
-        UntrustedFileRejected: the file was refused.
-    """
-    request = {"kind": "submission", "out": str(out), "base": str(base.weights)}
-    Opening(request, path, ProcessLimits()).result()
-    return out

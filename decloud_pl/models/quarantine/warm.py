@@ -44,7 +44,15 @@ class WarmQuarantine:
         return BaseModel(read_spec(out), out, int(answer["classes"]))
 
     def open_submission(self, path: Path, base: BaseModel, out: Path) -> Path:
-        """See `opening.open_submission`."""
+        """Open another trainer's submission: a ``.pt`` dictionary from parameter names to tensors.
+
+        Each tensor must have the name and the shape of a tensor of ``base``; some tensors may be missing. ``out`` is
+        the safetensors file to write. Its tensors are dense. Floating-point tensors become float32; integers keep their
+        type.
+
+        Raises:
+            UntrustedFileRejected: the file was refused.
+        """
         self._ask({"kind": "submission", "out": str(out), "base": str(base.weights)}, path)
         return out
 

@@ -27,8 +27,8 @@ from decloud_pl.models.quarantine.opening import (
     ProcessLimits,
     inspect_file,
     open_base_model,
-    open_submission,
 )
+from decloud_pl.models.quarantine.warm import WarmQuarantine
 from tests.harness.small_disk import small_disk
 from tests.models.conftest import endless
 
@@ -90,7 +90,8 @@ def test_a_state_dict_and_a_submission_for_it(tmp_path: Path, state: State) -> N
         "conv1.weight": torch.ones(32, 3, 3, 3, dtype=torch.bfloat16),
     }
     torch.save(entries, tmp_path / "submission.pt")
-    checked = load_file(str(open_submission(tmp_path / "submission.pt", base, tmp_path / "entries")))
+    with WarmQuarantine() as quarantine:
+        checked = load_file(str(quarantine.open_submission(tmp_path / "submission.pt", base, tmp_path / "entries")))
     assert {name: entry.dtype for name, entry in checked.items()} == dict.fromkeys(entries, torch.float32)
     assert torch.equal(checked["fc2.weight"], dense)
     assert torch.equal(checked["fc2.bias"], torch.arange(4.0))

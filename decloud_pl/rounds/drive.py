@@ -15,25 +15,16 @@ from decloud_pl.chain.client import View
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
 from decloud_pl.errors import (
     ChainError,
-    ContentNotFound,
     DecloudError,
-    ExecutorUnavailable,
-    InsufficientFunds,
     JournalError,
-    MachineShortage,
     ProgramError,
     RpcUnavailable,
-    StoreError,
-    StoreUnavailable,
-    TrainingStopped,
-    TransactionExpired,
-    UntrustedFileRejected,
     no_round,
 )
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.retry import LONGEST_RETRY_AFTER, Backoff
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.events import Looked, Noted, Trouble
+from decloud_pl.rounds.failures import LOOK_AGAIN, NOT_JOINED, Failures, InternalError
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
@@ -44,19 +35,8 @@ from decloud_pl.shortage import shortage
 
 logger = logging.getLogger(__name__)
 
-_PASSING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
-"""Failures of other services, or an empty wallet. The daemon retries until the round's deadline."""
-_NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped, MachineShortage)
-"""Errors that are no failures of the round: no machine had room for it, or the user stopped it. They do not count as
-attempts, and the round keeps its slot."""
-_NO_ATTEMPT_PAUSE = 15.0
-_NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
-_MAX_ATTEMPTS = 4
-_LOOK_AGAIN = 60.0
-"""Seconds until the next look at a round that is not joined, after a failed look."""
-_BACKOFF = Backoff(2.0, 60.0)
-_SHARE_TO_WAIT = 0.25
-"""Before publishing, a wait for a busy server takes at most this part of the time until the deadline."""
+_DOUBT_SECONDS = 600.0
+"""How long a joined round must be missing on chain before it is given up: an endpoint may lag behind the chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +77,9 @@ class Driver:
         # Rounds with an abort event in this run. The event also cancels the round's training.
         self._aborted: set[int] = set()
         self._trainings: dict[int, asyncio.Timeout] = {}
+        self._failures = Failures(steps, self.deadline, now=now)
+        # Since when the chain lacks a joined round or this wallet's place in it, on the monotonic clock.
+        self._missing_since: dict[int, float] = {}
         self.sightings = Sightings(steps.journal, now=now)
         self.discovery = Discovery(steps, self._joining, self.sightings, self._on_abort)
         self.ended: list[RoundRecord] = []
@@ -152,9 +135,10 @@ class Driver:
                 self.discovery.forget(round_id)
             if record is None or record.state.is_final:
                 return None
-            if record.next_try_at > self._now() and not self.stopping:
-                return Again(record.next_try_at - self._now())
-            self._reconsider(record)
+            pause = self._failures.pause(record)
+            if pause > 0 and not self.stopping:
+                return Again(pause)
+            record = self._reconsider(record)
             while True:
                 view = await self._look(round_id)
                 if self.stopping and record.state is not State.READY:
@@ -162,10 +146,13 @@ class Driver:
                 self._note_rules(round_id, view)
                 match self._decide(record, view):
                     case Finish(state, reason):
+                        self._doubt(record, view, state)
                         self._end(self._steps.finish(record, state, reason))
                         return None
                     case Wait(state, reason, until):
-                        await self._wait(self._steps.enter(record, state, reason))
+                        record = self._steps.enter(record, state, reason)
+                        await self._wait(record)
+                        self._failures.recovered(record)
                         return None if until is None else Again(max(0, until - view.now))
                     case Act("train") if not self._policy.auto_train:
                         self._leave("train", record, view)
@@ -175,6 +162,7 @@ class Driver:
                         return None
                     case Act(step):
                         record = await self._do(step, record, view)
+                        self._failures.forget(round_id)
         except JournalError:
             raise
         except ProgramError as error:
@@ -187,7 +175,7 @@ class Driver:
                 return self.failed(round_id, known)
             logger.exception("Internal error in round %d", round_id)
             fix = "See logs/daemon.log and please report it."
-            return self.failed(round_id, DecloudError(f"Internal error ({type(error).__name__}).", fix=fix))
+            return self.failed(round_id, InternalError(f"Internal error ({type(error).__name__}).", fix=fix))
 
     async def _follow_upgrade(self) -> None:
         """Detect again which revision of the program the network runs. Ignore a failure.
@@ -231,7 +219,7 @@ class Driver:
                 return None
             if steps.base_models is not None and steps.base_models.wants_look(view.round, now=view.now):
                 return view.round
-            if policy.faucet and view.balance < policy.criteria.join_cost + WALLET_MINIMUM:
+            if policy.faucet and self._joining.unreserved(view.balance) < policy.criteria.join_cost + WALLET_MINIMUM:
                 await steps.chain.rpc.request_airdrop(steps.wallet.address, LAMPORTS_PER_SOL)
             self.discovery.forget(round_id)
             return steps.keep(self._joining.record(view.round, decision.reason))
@@ -242,9 +230,29 @@ class Driver:
         if view.round is not None:
             deadline = next_deadline(view.round)
             self.sightings.saw(view.round, view.now)
+            self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
         self._steps.reporter.report(Looked(round_id, deadline, view.now, view.balance))
-        self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
+        if view.submission is not None:
+            self._missing_since.pop(round_id, None)
         return view
+
+    def _doubt(self, record: RoundRecord, view: View, state: State) -> None:
+        """Check that a joined round is not given up because an endpoint shows the chain as it was before the join.
+
+        Raises:
+            RpcUnavailable: the chain lacks the round, or this wallet's place in it, but may show it later.
+        """
+        if record.state in NOT_JOINED or view.submission is not None or state not in (State.FAILED, State.MISSED):
+            return
+        round_id, now = record.round_id, self._steps.monotonic()
+        since = self._missing_since.setdefault(round_id, now)
+        deadline = self._deadlines.get(round_id)
+        if now - since >= _DOUBT_SECONDS and (deadline is None or self._now() > deadline):
+            return
+        raise RpcUnavailable(
+            f"The RPC endpoint does not show that this wallet has joined round {round_id}. It may be behind.",
+            fix="If this lasts, set network.rpc_url to another endpoint.",
+        )
 
     def _decide(self, record: RoundRecord, view: View) -> Act | Wait | Finish:
         update = self._steps.update_on_disk(record.round_id)
@@ -371,66 +379,44 @@ class Driver:
             then = "This wallet has already joined, and a join cannot be undone, so the daemon completes the round."
             self._steps.reporter.report(Noted(round_id, f"Your rules exclude this round: {why}. {then}"))
 
-    def _reconsider(self, record: RoundRecord) -> None:
-        """Drop a withheld update if the validator's convention or the settings have changed.
+    def _reconsider(self, record: RoundRecord) -> RoundRecord:
+        """Drop a withheld update if the validator's convention or the settings have changed. Return the round's row.
 
         Then the round is trained again. The settings are compared once per run.
         """
         if record.state is not State.WITHHELD or self._policy.force or not self._policy.auto_train:
-            return
+            return record
         changed = self._steps.is_read_otherwise(record)
         if record.round_id not in self._compared:
             self._compared.add(record.round_id)
             changed = changed or self._steps.is_planned_otherwise(record)
         if changed:
             self._steps.drop_withheld(record.round_id)
+        return self._steps.journal.get(record.round_id) or record
 
     def failed(self, round_id: int, error: DecloudError) -> Again | None:
         """Record a failed step. Schedule a retry with back-off, or end the round if a retry cannot help."""
         steps = self._steps
         record = steps.journal.get(round_id)
         if record is None:
-            then = f"Looking at the round again in {_LOOK_AGAIN:.0f} s."
+            then = f"Looking at the round again in {LOOK_AGAIN:.0f} s."
             steps.reporter.report(Trouble.then(round_id, error, then))
-            return Again(_LOOK_AGAIN)
+            return Again(LOOK_AGAIN)
         if record.state.is_final:
             steps.reporter.report(Trouble(round_id, str(error)))
             return None
-        counts = not isinstance(error, _NO_ATTEMPT)
-        attempts = record.attempts + counts
-        # Keep a finished update until the round's deadline: the user may fix the storage in the meantime.
-        publishing = record.state is State.PUBLISHING and isinstance(error, StoreError)
-        passing = publishing or not counts or isinstance(error, _PASSING)
-        hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not passing)
-        never_given_up = record.state in _NEVER_GIVEN_UP
-        if hopeless and not never_given_up:
+        wait = self._failures.add(record, error)
+        if wait is None:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return None
-        wait = _BACKOFF.after(attempts) if counts else _NO_ATTEMPT_PAUSE
-        deadline = self._deadlines.get(round_id)
-        if deadline is not None:  # a retry after the deadline is useless
-            wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
-        if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
-            wait = max(wait, min(error.retry_after, self._left_to_retry(record)))
-        next_try_at = int(self._now() + wait)
-        steps.keep(replace(record, attempts=attempts, reason=str(error), next_try_at=next_try_at))
-        again = "Looking at the chain again" if isinstance(error, ProgramError) else "Retrying"
-        most = "" if passing or never_given_up else f" (attempt {attempts + 1} of {_MAX_ATTEMPTS})"
-        steps.reporter.report(Trouble.then(round_id, error, f"{again} in {wait:.0f} s{most}."))
         return Again(wait)
-
-    def _left_to_retry(self, record: RoundRecord) -> float:
-        """Return how many seconds a retry may wait for a busy server and still meet the deadline."""
-        deadline = self._deadlines.get(record.round_id)
-        if deadline is None:
-            return LONGEST_RETRY_AFTER
-        left = deadline - self._now()
-        return left - self._steps.publish_reserve() if record.state is State.PUBLISHING else left * _SHARE_TO_WAIT
 
     def _end(self, record: RoundRecord) -> None:
         if record.state is State.UNREWARDED and (record.gain_low or 0) > 0:
             self._steps.reporter.report(Trouble(record.round_id, f"The round paid no reward: {record.reason}."))
         self._deadlines.pop(record.round_id, None)
+        self._missing_since.pop(record.round_id, None)
+        self._failures.forget(record.round_id)
         self.ended.append(record)
 
 

@@ -20,7 +20,8 @@ class Entry:
         trainer: the trainer's address, base58.
         cid: the CID of the update.
         paid_bps: the share that the validator gave, in basis points.
-        fair_bps: the fair share in basis points; None if no update of the round was scored.
+        fair_bps: the fair share in basis points; None if no update of the round was scored, or if only the validator
+            could open this update.
         noise_bps: how far a fair validator's share may be from ``fair_bps``, in basis points; None if ``fair_bps``
             is None.
         correct: the number of samples in the test split that the base model with this update classifies correctly;

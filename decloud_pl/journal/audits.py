@@ -14,7 +14,8 @@ from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.writer import Journal
 
 Verdict = Literal["fair", "equal", "unfair", "unknown"]
-"""``equal``: all valid submissions got the same share, although their gains differ. ``unknown``: not scored."""
+"""``equal``: all valid submissions got the same share, although their gains differ. ``unknown``: not scored, or the
+scores do not show whether the shares are right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Audit:
         trainer: the address of this machine's wallet, base58; None if it did not submit an update to the round, or if
             the round was not scored.
         fair_bps: the share that ``trainer`` should get by the validator's documented rule, in basis points; None if
-            ``trainer`` is None, or if no update of the round was scored.
+            ``trainer`` is None, if no update of the round was scored, or if only the validator could open this update.
         paid_bps: the share that the validator gave ``trainer``, in basis points; None if ``trainer`` is None.
         noise_bps: how far the share of a fair validator may be from ``fair_bps``, in basis points; None if ``fair_bps``
             is None. The causes are float errors, rounding and the small number of test samples.

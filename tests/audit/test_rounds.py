@@ -81,6 +81,30 @@ async def test_a_round_is_audited_and_its_file_checked(
     assert "Traceback" not in said
 
 
+async def test_a_fair_validator_is_not_accused_for_a_file_that_it_opens(market: Market, tmp_path: Path) -> None:
+    strong, weak, *_ = market.models.updates
+    entries = torch.load(strong, weights_only=True)
+    more, legacy = tmp_path / "more.pt", tmp_path / "legacy.pt"
+    torch.save({**entries, "note": torch.zeros(1), "epoch": 3}, more)
+    torch.save(entries, legacy, _use_new_zipfile_serialization=False)
+    for file, verdict, words in (
+        (more, "fair", "The shares are those that the updates earn."),
+        (legacy, "unknown", "cannot be checked: its update was not scored. The submission was not written by torch."),
+    ):
+        trainers = [market.town.actor() for _ in range(2)]
+        names = [str(trainer.wallet.address) for trainer in trainers]
+        scored = dict(sorted(zip(names, (strong, weak), strict=True)))
+        shares = await market.bench.contributions(market.models.base, scored, dataset="digits")
+        number = await market.complete([file, weak], lambda _, paid=shares: paid, trainers=trainers)  # type: ignore[misc]
+        folder = tmp_path / verdict
+        folder.mkdir()
+        report = await market.auditor().audit(await market.town.round(number), folder)
+        assert min(shares.values()) > 0
+        assert report.verdict == verdict, report.reasons
+        assert words in report.said(None)
+        assert report.row(names[0]).lost_bps == 0
+
+
 async def test_a_round_that_cannot_be_audited_says_whether_there_will_be_one(market: Market) -> None:
     town = market.town
     expired = await town.post(market.put(market.models.base))

@@ -84,6 +84,7 @@ FAIR: dict[str, Callable[[], Judgement]] = {
     "the only one": verdict([10_000], [5]),
     "the only one, without a gain": verdict([10_000], [-5]),
     "a tie counted in another way": verdict([7420, 2580], [3000, 1000], ties=60),
+    "exact, although ties may change all of it": verdict([5455, 4545], [6, 5], ties=20),
     "measured on other samples": verdict([7300, 2700], [3000, 1000]),
     "read in the other convention": verdict([2500, 7500], [3000, 1000], as_gradient=[1000, 3000]),
     "a baseline of zero": verdict([7500, 2500], [3000, 1000], baseline=0),
@@ -95,7 +96,9 @@ UNFAIR: dict[str, Callable[[], Judgement]] = {
     "nothing for anybody": verdict([0, 0], [3000, 1000]),
     "nothing for the only one": verdict([0], [3000]),
     "half of the pool kept": verdict([3750, 1250], [3000, 1000]),
-    "a share for a file that is no update": verdict([4000, 6000], [3000, None]),
+    "a friend's share, beside a file that only the validator opened": verdict([1000, 6500, 2500], [3000, 1000, None]),
+    "a part kept, beside a file that only the validator opened": verdict([3000, 1000, 2500], [3000, 1000, None]),
+    "shares for losses, beside a file that only the validator opened": verdict([4000, 6000], [-3000, None]),
     "a share for a loss": verdict([6000, 4000], [3000, -1000]),
     "more than for a gain of nobody": verdict([9000, 1000], [-2000, -1000]),
     "other data, of a set that the chain names": verdict([2500, 7500], [3000, 1000], baseline=1000),
@@ -111,6 +114,22 @@ UNKNOWN: dict[str, Callable[[], Judgement]] = {
     "no file can be opened": verdict([10_000], [None]),
     "losses as small as chance": verdict([9000, 1000], [-10, 0]),
     "gains as small as chance": verdict([2000, 8000], [6, 5], lost=300),
+    "gains as small as ties": verdict([0, 10_000], [6, 5], ties=20, lost=0),
+    "a gain and a loss as small as ties": verdict([0, 10_000], [3, -2], ties=10, lost=0),
+    "equal, as ties may explain": verdict([5000, 5000], [6, 5], ties=20, lost=0),
+    "ties explain the shares in the other convention": verdict(
+        [0, 10_000], [3000, 1000], as_gradient=[6, 5], ties=20, lost=0
+    ),
+    "a file that only the validator opened": verdict([4000, 6000], [3000, None]),
+    "a file that only the validator opened, among others": verdict([5626, 1875, 2499], [3000, 1000, None]),
+    "all for a file that only the validator opened": verdict([0, 10_000], [3000, None]),
+    "a file that only the validator opened, and losses as small as chance": verdict([4000, 6000], [-10, None]),
+    "a file that only the validator opened, and gains as small as chance": verdict(
+        [0, 4827, 3563, 1610], [3, 0, -1, None]
+    ),
+    "a file that only the validator opened, in the other convention": verdict(
+        [1875, 5625, 2500], [3000, 1000, None], as_gradient=[1000, 3000, 0]
+    ),
     "perhaps another data set": verdict([2500, 7500], [3000, 1000], baseline=1000, is_mapped=True),
 }
 ALL = [
@@ -137,3 +156,15 @@ def test_another_convention_and_a_refused_file_are_named() -> None:
     assert "read the updates as gradient, not as delta" in FAIR["read in the other convention"]().reasons[0]
     assert FAIR["read in the other convention"]().convention == "gradient"
     assert FAIR["nothing for a file that cannot be opened"]().reasons[-1].endswith("The file is no checkpoint.")
+
+
+def test_the_share_of_a_file_that_only_the_validator_opened_is_not_checked() -> None:
+    judgement = UNKNOWN["a file that only the validator opened, among others"]()
+    assert judgement.reasons == (
+        "The other shares are those that the updates earn.",
+        f"The share of {NAMES[2]} (24.99 %) cannot be checked: its update was not scored. The file is no checkpoint.",
+    )
+    assert judgement.fair == {str(NAMES[0]): 5625, str(NAMES[1]): 1875}
+    accused = UNFAIR["a friend's share, beside a file that only the validator opened"]()
+    assert f"{NAMES[0]} got 10 % instead of 56.25 % (noise " in " ".join(accused.reasons)
+    assert f"{NAMES[2]} got" not in " ".join(accused.reasons)

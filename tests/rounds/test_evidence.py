@@ -28,6 +28,10 @@ def outcome(share_bps: int, delta: float, gradient: float) -> Outcome:
         ([outcome(10_000, 0.001, -0.1)], None),  # below the limit for chance
         ([Outcome("trainer", 0, None)], None),
         ([Outcome("trainer", 0, None), outcome(10_000, 0.1, -0.2), outcome(0, -0.1, 0.1)], "delta"),
+        # A file that only the validator opened takes its part under each convention.
+        ([Outcome("trainer", 5_000, None), outcome(5_000, 0.3, -0.1), outcome(0, -0.1, 0.3)], "delta"),
+        ([Outcome("trainer", 9_000, None), outcome(1_000, 0.3, -0.1), outcome(0, -0.1, 0.3)], None),
+        ([Outcome("trainer", 10_000, None), outcome(0, -0.3, 0.1), outcome(0, -0.1, 0.3)], None),
         ([], None),
     ],
 )

@@ -11,7 +11,7 @@ import stat
 import sys
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def check_submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
     if not _is_zip(path):
         raise Refused("The submission was not written by torch.save.")
     expected = load_file(str(base))
-    state = _load_pt(path)
+    state = _load_pt(path, names=expected.keys())  # validators read only entries with the names of the model's tensors
     # Check the shapes first: a sparse tensor of a few bytes can expand to any size.
     _check_shapes(state, expected, complete=False)
     entries = {name: _dense(name, tensor) for name, tensor in state.items()}
@@ -215,8 +215,8 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _load_pt(path: Path) -> dict[str, torch.Tensor]:
-    """Load a dictionary of tensors that torch.save wrote; refuse any other content."""
+def _load_pt(path: Path, names: Collection[str] | None = None) -> dict[str, torch.Tensor]:
+    """Load a dictionary of tensors that torch.save wrote; refuse any other content. Skip names not in ``names``."""
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
@@ -246,6 +246,8 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
         raise Refused("The file is damaged or holds invalid tensors.") from error
     if not isinstance(value, dict) or not value:
         raise Refused("The file does not hold a dictionary of tensors.")
+    if names is not None:
+        value = {name: entry for name, entry in value.items() if name in names}
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise Refused("The file's dictionary must map names to tensors only.")

@@ -46,9 +46,9 @@ class WarmQuarantine:
     def open_submission(self, path: Path, base: BaseModel, out: Path) -> Path:
         """Open another trainer's submission: a ``.pt`` dictionary from parameter names to tensors.
 
-        Each tensor must have the name and the shape of a tensor of ``base``; some tensors may be missing. ``out`` is
-        the safetensors file to write. Its tensors are dense. Floating-point tensors become float32; integers keep their
-        type.
+        Each tensor with the name of a tensor of ``base`` must have its shape. Entries with other names are dropped, and
+        tensors may be missing. ``out`` is the safetensors file to write. Its tensors are dense. Floating-point tensors
+        become float32; integers keep their type.
 
         Raises:
             UntrustedFileRejected: the file was refused.

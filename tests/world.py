@@ -257,6 +257,7 @@ class World:
     async def daemon(
         self,
         *,
+        rpc_url: str | None = None,
         ws_url: str | None = None,
         auto: bool = False,
         evidences: Callable[[Steps], Evidences] | None = None,
@@ -265,7 +266,7 @@ class World:
     ) -> AsyncIterator[Daemon]:
         """Run a daemon. With ``auto``, it detects the program's revision; with ``looks``, it opens base models."""
         journal = self.open_journal()
-        rpc = RpcClient(self.network.endpoints.rpc_url)
+        rpc = RpcClient(rpc_url or self.network.endpoints.rpc_url)
         reader = GatewayReader(self.gateways)
         current = make_current_dialect(NetworkConfig())
         dialect = cast(Dialect, current) if auto else self.dialect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,7 +50,7 @@ class ChainClient:
 
     An account is bad if it belongs to another program or its bytes cannot be decoded. `counter`, `round`, `view` and
     `submission` raise `DecodeError` for a bad account. Methods that return several rounds or submissions leave out bad
-    accounts and log a warning, because one bad account must not hide all others.
+    accounts and log a warning (`views` logs none), because one bad account must not hide all others.
     """
 
     def __init__(self, rpc: RpcClient, dialect: Dialect) -> None:
@@ -70,12 +71,37 @@ class ChainClient:
 
     async def view(self, round_id: int, trainer: Pubkey) -> View:
         """Read a round, a trainer's submission account in it, the clock and the trainer's balance, in one request."""
-        places = (self.dialect.round_address(round_id), self.dialect.submission_address(round_id, trainer))
-        round_, submission, clock, wallet = await self.rpc.accounts([*places, CLOCK_SYSVAR, trainer])
+        clock, wallet, *pair = await self.rpc.accounts([CLOCK_SYSVAR, trainer, *self._places(round_id, trainer)])
+        return self._view(round_id, trainer, pair, clock_of(clock), wallet)
+
+    async def views(self, round_ids: Sequence[int], trainer: Pubkey) -> dict[int, View]:
+        """Read what `view` reads for several rounds, in as few requests as possible: 50 rounds in one.
+
+        The result leaves out rounds with a bad account. `view` raises the error of such a round.
+        """
+        places = [place for round_id in round_ids for place in self._places(round_id, trainer)]
+        clock, wallet, *accounts = await self.rpc.accounts([CLOCK_SYSVAR, trainer, *places])
+        now = clock_of(clock)
+        found: dict[int, View] = {}
+        for index, round_id in enumerate(round_ids):
+            with suppress(DecodeError):
+                pair = accounts[2 * index : 2 * index + 2]
+                found[round_id] = self._view(round_id, trainer, pair, now, wallet)
+        return found
+
+    def _places(self, round_id: int, trainer: Pubkey) -> tuple[Pubkey, Pubkey]:
+        """Return the addresses of a round and of a trainer's submission account in it."""
+        return self.dialect.round_address(round_id), self.dialect.submission_address(round_id, trainer)
+
+    def _view(
+        self, round_id: int, trainer: Pubkey, pair: Sequence[Account | None], now: int, wallet: Account | None
+    ) -> View:
+        """Decode the accounts at `_places`."""
+        (round_place, place), (round_, submission) = self._places(round_id, trainer), pair
         return View(
-            round=self._decoded(places[0], round_, self._round_of(round_id)),
-            submission=self._decoded(places[1], submission, self._submission_of(round_id, trainer)),
-            now=clock_of(clock),
+            round=self._decoded(round_place, round_, self._round_of(round_id)),
+            submission=self._decoded(place, submission, self._submission_of(round_id, trainer)),
+            now=now,
             balance=0 if wallet is None else wallet.lamports,
         )
 

@@ -12,7 +12,7 @@ The sender never signs a second transaction while the first can still land, beca
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
@@ -27,14 +27,14 @@ from solders.transaction import VersionedTransaction
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.chain.rpc import BlockHeight, RpcClient
+from decloud_pl.chain.rpc import BlockHeight, RpcClient, SignatureStatus
 from decloud_pl.chain.rpc_errors import PreflightFailure
 from decloud_pl.chain.transaction_errors import (
     is_already_processed,
     is_blockhash_unknown,
     typed_error,
 )
-from decloud_pl.chain.transaction_log import Attempt, TransactionLog
+from decloud_pl.chain.transaction_log import Attempt, Outcome, TransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Receipt
 from decloud_pl.errors import ChainError, RpcRejected, RpcUnavailable, TransactionExpired
@@ -45,6 +45,8 @@ T = TypeVar("T")
 Landed = Callable[[], Awaitable[bool]]
 
 _MICRO = 1_000_000
+_STATUSES_PER_REQUEST = 256
+"""The most signatures that an endpoint accepts in one request."""
 _BACKOFF = Backoff(0.5, 10.0)
 SIGNATURE_FEE = 5_000
 """Lamports per signature, on every Solana network."""
@@ -128,6 +130,25 @@ class Sender:
             f"The transaction did not land: {self._policy.max_signings} blockhashes expired.",
             fix="If the network stays congested, raise chain.max_priority_lamports.",
         )
+
+    async def settle(self, keys: Iterable[str]) -> None:
+        """Write the outcomes of pending transactions to the log, as `send` would if it were called again.
+
+        Raises:
+            ChainError: the chain cannot be queried.
+        """
+        pending = [(key, one) for key in keys for one in self._log.attempts(key) if one.outcome == "pending"]
+        if not pending:
+            return
+        height = await self._rpc.block_height()
+        for start in range(0, len(pending), _STATUSES_PER_REQUEST):
+            part = pending[start : start + _STATUSES_PER_REQUEST]
+            signatures = [Signature.from_string(attempt.signature) for _, attempt in part]
+            statuses = await self._rpc.signature_statuses(signatures)
+            for (key, attempt), status in zip(part, statuses.values, strict=True):
+                outcome = _outcome(attempt, status, statuses.slot, height)
+                if outcome != "pending":
+                    self._log.settle(key, attempt.signature, outcome)
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
         """Return a receipt if the transaction with this key already had its effect, or one signed earlier lands.
@@ -225,20 +246,14 @@ class Sender:
                 height = await self._retrying(self._rpc.block_height)
             statuses = await self._retrying(lambda: self._rpc.signature_statuses([signature]))
             status = statuses.values[0]
-            if status is not None and status.confirmed:
+            outcome = _outcome(attempt, status, statuses.slot, height)
+            if outcome != "pending":
+                self._log.settle(key, attempt.signature, outcome)
+                if status is None:
+                    return None
                 if status.error is None:
-                    self._log.settle(key, attempt.signature, "landed")
                     return Receipt(attempt.signature, status.slot)
-                self._log.settle(key, attempt.signature, "failed")
                 raise typed_error(status.error, self._dialect)
-            if (
-                status is None
-                and height is not None
-                and height.height > attempt.last_valid_block_height
-                and statuses.slot >= height.slot  # a lagging endpoint may not show yet that the transaction landed
-            ):
-                self._log.settle(key, attempt.signature, "expired")
-                return None
             await self._pace.sleep(self._policy.poll_seconds)
 
     async def _broadcast(self, attempt: Attempt, *, preflight: bool) -> None:
@@ -267,3 +282,18 @@ class Sender:
                 if self._pace.monotonic() + pause > deadline:
                     raise
                 await self._pace.sleep(pause)
+
+
+def _outcome(attempt: Attempt, status: SignatureStatus | None, slot: int, height: BlockHeight | None) -> Outcome:
+    """Return the outcome of a transaction: ``pending`` if it can still land, or if its status is not confirmed.
+
+    ``status`` was read at ``slot``. ``height`` was read before it; None if no height was read.
+    """
+    if status is not None:
+        if not status.confirmed:
+            return "pending"
+        return "landed" if status.error is None else "failed"
+    if height is None or height.height <= attempt.last_valid_block_height:
+        return "pending"
+    # A lagging endpoint may not show yet that the transaction landed.
+    return "expired" if slot >= height.slot else "pending"

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
+from decloud_pl.chain.rpc_errors import Asked
 from decloud_pl.errors import ConfigError
-from decloud_pl.legible import legible
 from decloud_pl.proxies import route_to
 from decloud_pl.retry import Backoff
 
@@ -28,15 +28,15 @@ logger = logging.getLogger(__name__)
 _BACKOFF = Backoff(0.5, 30.0)
 _STEADY_SECONDS = 30.0
 """A subscription that delivered messages for this long was steady. Its end then counts as the first failure."""
-_LONGEST_QUOTE = 200
 _LONGEST_MESSAGE = 1 << 20
 _LONGEST_FAREWELL = 1.0
+_METHOD = "logsSubscribe"
 _SUBSCRIBE_ID = 1
 _SLOTS_ID = 2
 
 
 class _Refused(Exception):
-    """The endpoint refuses the subscription. The message quotes the endpoint's error."""
+    """The endpoint refuses the subscription. The message is the endpoint's error, which may contain an API key."""
 
 
 @dataclass
@@ -118,6 +118,7 @@ async def watch_events(
     failures = turn = 0
     while True:
         url = urls[turn % len(urls)]
+        asked = Asked(url, _host(url), _METHOD)
         connected, subscribed_at, heard_at = False, 0.0, 0.0
         try:
             async with Direct(
@@ -156,12 +157,12 @@ async def watch_events(
         except InvalidStatus as error:
             state, detail = "is refused", f"HTTP {error.response.status_code}"
         except _Refused as error:
-            state, detail = "refuses the subscription", str(error)
+            state, detail = "refuses the subscription", asked.quoted(str(error))
         except ConnectionClosed as error:
             state, detail = "is lost", ""
             if error.rcvd is not None:
                 state = "is closed"
-                detail = " ".join(filter(None, (str(error.rcvd.code), legible(error.rcvd.reason, _LONGEST_QUOTE))))
+                detail = " ".join(filter(None, (str(error.rcvd.code), asked.quoted(error.rcvd.reason))))
                 heard_at = pace.monotonic()
         except TimeoutError:
             state, detail = "delivers nothing" if connected else "does not answer", ""
@@ -210,7 +211,7 @@ def _subscription(dialect: Dialect) -> dict[str, Any]:
     return {
         "jsonrpc": "2.0",
         "id": _SUBSCRIBE_ID,
-        "method": "logsSubscribe",
+        "method": _METHOD,
         "params": [{"mentions": [str(dialect.program_id)]}, {"commitment": "confirmed"}],
     }
 
@@ -224,13 +225,13 @@ def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
         if body.get("id") == _SUBSCRIBE_ID:
             if "result" in body:
                 return [Subscribed()]
-            raise _Refused(legible(str(body.get("error", "")), _LONGEST_QUOTE))
+            raise _Refused(str(body.get("error", "")))
         if body.get("method") != "logsNotification":
             return []
         value = body["params"]["result"]["value"]
         if value["err"] is not None:
             return []
         return list(dialect.events(value["logs"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("Skipped a WebSocket message in a wrong format: %s", error)
         return []

@@ -23,6 +23,8 @@ from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.train.plan import CHECKPOINT_FILE
 
+_NODE_SECONDS = 2.0
+"""How long after an event to look at its round again: the first look may be answered by a node that is behind."""
 _POLLS_WHILE_WATCHING = 12
 """While the WebSocket works, polling is only a safety net and this many times slower."""
 
@@ -257,7 +259,10 @@ class Daemon:
             else:
                 if isinstance(event, ValidationCompleted):
                     self._ask(event.round_id)
-                self._mark(self.discovery.on_event(event))
+                marked = self.discovery.on_event(event)
+                self._mark(marked)
+                for round_id in marked:
+                    self._mark_later(round_id, _NODE_SECONDS)
 
     async def _poll(self) -> None:
         """Poll the chain periodically, and each time the WebSocket subscription starts.

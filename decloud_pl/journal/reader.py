@@ -191,6 +191,15 @@ class JournalReader:
         """
         return int(self.select(_COST, "transactions", "AND recorded_at >= ?", (at,))[0][0] or 0)
 
+    def unsent_joins(self) -> int:
+        """Return the number of rounds to join whose join `spent_since` does not contain yet."""
+        rest = (
+            "AND state IN (?, ?) AND NOT EXISTS (SELECT 1 FROM transactions AS sent WHERE sent.network = rounds.network"
+            " AND sent.program_id = rounds.program_id AND sent.wallet = rounds.wallet"
+            " AND sent.key = 'join:' || rounds.round_id AND sent.outcome IN ('pending', 'landed'))"
+        )
+        return int(self.select("COUNT(*)", "rounds", rest, (State.SEEN, State.JOINING))[0][0])
+
     def all_costs(self) -> dict[tuple[Owner, int], int]:
         """Return the lamports spent on fees and deposits, by owner and round."""
         columns = ", ".join(Owner._fields)
@@ -198,11 +207,17 @@ class JournalReader:
         for *owner, key, cost in self.ask(
             f"SELECT {columns}, key, {_COST} FROM transactions GROUP BY {columns}, key"  # noqa: S608 (own column names)
         ):
-            number = key.partition(":")[2].partition(":")[0]  # "join:7", "check:7:TRAINING"
-            if number.isdigit():
-                place = (Owner(*owner), int(number))
+            round_id = _round_of(key)
+            if round_id is not None:
+                place = (Owner(*owner), round_id)
                 found[place] = found.get(place, 0) + cost
         return found
+
+    def left_pending(self) -> list[str]:
+        """Return the keys of the transactions of ended rounds whose outcome is not known."""
+        ended = {round_id for round_id, state in self.states().items() if state.is_final}
+        keys = self.select("DISTINCT key", "transactions", "AND outcome = 'pending'")
+        return [key for (key,) in keys if _round_of(key) in ended]
 
     def measured(self, dataset: str) -> float | None:
         """Return the median of the seconds for training plus publishing, over the last rounds with this data set.
@@ -322,6 +337,12 @@ def conditions(
         where += f" AND {column} LIKE ? ESCAPE char(92)"
         values.append(_pattern(text))
     return where, tuple(values)
+
+
+def _round_of(key: str) -> int | None:
+    """Return the round in the key of a transaction, such as ``join:7`` or ``check:7:TRAINING``."""
+    number = key.partition(":")[2].partition(":")[0]
+    return int(number) if number.isdigit() else None
 
 
 def midnight(now: float) -> float:

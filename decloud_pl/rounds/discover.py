@@ -7,8 +7,10 @@ chain. So lost, repeated or late events do no harm.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
+from decloud_pl.chain.client import View
 from decloud_pl.chain.events import (
     Event,
     GradientsSubmitted,
@@ -18,13 +20,16 @@ from decloud_pl.chain.events import (
     ValidatorClaimed,
 )
 from decloud_pl.domain import Round, RoundStatus, Submission
-from decloud_pl.journal.record import State
+from decloud_pl.errors import ChainError
+from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import Skipped, Trouble
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.select import Decision
 from decloud_pl.rounds.sightings import Sightings
 from decloud_pl.rounds.steps import Steps
 
+_IDLE = (State.SUBMITTED, State.OVERDUE)
+"""States in which a round may wait for its validator without limit."""
 _RIVAL = "Another machine or program is using this wallet"
 _RIVAL_FIX = "Stop it, or use a separate wallet on each machine."
 
@@ -39,12 +44,21 @@ class Discovery:
         joining: decides which rounds to join.
         sightings: stores how rounds end.
         on_abort: called by `on_event` with the number of an aborted round.
+        has_step: returns whether a joined round has a step to do, from its row and a look at the chain.
     """
 
-    def __init__(self, steps: Steps, joining: Joining, sightings: Sightings, on_abort: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        steps: Steps,
+        joining: Joining,
+        sightings: Sightings,
+        on_abort: Callable[[int], None],
+        has_step: Callable[[RoundRecord, View], bool],
+    ) -> None:
         self._steps = steps
         self._sightings = sightings
         self._on_abort = on_abort
+        self._has_step = has_step
         self._joining = joining
         # As last seen, without the rounds that can never fit.
         self._open: dict[int, Round] = {}
@@ -58,9 +72,12 @@ class Discovery:
     async def reconcile(self) -> list[int]:
         """Read all open rounds and this wallet's submission accounts, and compare them with the journal.
 
-        The daemon calls it at the start and every hour.
+        Also look for the outcome of transactions that ended rounds have left behind. The daemon calls it at the start
+        and every hour.
         """
         chain, journal = self._steps.chain, self._steps.journal
+        with suppress(ChainError):  # the costs stay too high until the next call
+            await self._steps.sender.settle(journal.left_pending())
         submissions = await chain.submissions_of(self._steps.wallet.address)
         states = journal.states()
         now = await chain.rpc.clock()
@@ -71,7 +88,7 @@ class Discovery:
         self._passing = {round_id: since for round_id, since in self._passing.items() if round_id in self._open}
         self.unready &= self._open.keys()
         await self._recognise([entry for entry in submissions if _is_news(entry, states.get(entry.round_id))])
-        return [*self._unfinished(), *await self._fitting()]
+        return [*await self._unfinished(), *await self._fitting()]
 
     async def catch_up(self) -> list[int]:
         """Read the new rounds, and read the known open rounds again."""
@@ -81,7 +98,7 @@ class Discovery:
         for round_id in known.keys() - still_open.keys():
             self.forget(round_id)
         self._open.update(still_open)
-        return [*self._unfinished(), *await self._fitting()]
+        return [*await self._unfinished(), *await self._fitting()]
 
     def on_event(self, event: Event) -> list[int]:
         """Return a list with the round number of an event, or an empty list if the event cannot concern this wallet.
@@ -124,8 +141,20 @@ class Discovery:
         patience = policy.patience if policy.only_round is None else 0.0
         return now - self._passing.setdefault(round_id, now) >= patience
 
-    def _unfinished(self) -> list[int]:
-        return [record.round_id for record in self._steps.journal.unfinished()]
+    async def _unfinished(self) -> list[int]:
+        """Return the joined rounds that may have a step to do now.
+
+        If a validator abandons rounds, their number grows without limit, so a look must not cost a request per round.
+        """
+        steps = self._steps
+        idle = [record.round_id for record in steps.journal.unfinished() if record.state in _IDLE]
+        views = await steps.chain.views(idle, steps.wallet.address) if idle else {}
+        found: list[int] = []
+        for record in steps.journal.unfinished():  # an event may have moved a round on in the meantime
+            view = views.get(record.round_id)
+            if view is None or record.state not in _IDLE or self._has_step(record, view):
+                found.append(record.round_id)
+        return found
 
     async def _fitting(self) -> list[int]:
         """Return the open rounds that this wallet should join, as they were last seen. Call `skip` for the others."""

@@ -81,7 +81,7 @@ class Driver:
         # Since when the chain lacks a joined round or this wallet's place in it, on the monotonic clock.
         self._missing_since: dict[int, float] = {}
         self.sightings = Sightings(steps.journal, now=now)
-        self.discovery = Discovery(steps, self._joining, self.sightings, self._on_abort)
+        self.discovery = Discovery(steps, self._joining, self.sightings, self._on_abort, self._has_step)
         self.ended: list[RoundRecord] = []
         self.finishing: set[int] = set()
         self.stopping = False
@@ -226,6 +226,11 @@ class Driver:
 
     async def _look(self, round_id: int) -> View:
         view = await self._steps.chain.view(round_id, self._steps.wallet.address)
+        self._saw(round_id, view)
+        return view
+
+    def _saw(self, round_id: int, view: View) -> None:
+        """Report a look at a round, and remember what it shows."""
         deadline = None
         if view.round is not None:
             deadline = next_deadline(view.round)
@@ -234,7 +239,17 @@ class Driver:
         self._steps.reporter.report(Looked(round_id, deadline, view.now, view.balance))
         if view.submission is not None:
             self._missing_since.pop(round_id, None)
-        return view
+
+    def _has_step(self, record: RoundRecord, view: View) -> bool:
+        """Record a look at a round. Return whether `drive` would do more than look at the round again."""
+        try:
+            self._saw(record.round_id, view)
+            decided = self._decide(record, view)
+        except Exception:  # noqa: BLE001  # `drive` meets the same error and handles it
+            return True
+        if isinstance(decided, Wait):
+            return bool(record.attempts) or (decided.state, decided.reason) != (record.state, record.reason)
+        return isinstance(decided, Finish) or (record.round_id, decided.step) not in self._left
 
     def _doubt(self, record: RoundRecord, view: View, state: State) -> None:
         """Check that a joined round is not given up because an endpoint shows the chain as it was before the join.

@@ -103,14 +103,15 @@ class Failures:
         if deadline is not None:  # a retry after the deadline is useless
             wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
-            wait = max(wait, min(error.retry_after, self._left_to_retry(record)))
+            most = self._left_to_retry(record, of_store=isinstance(error, StoreUnavailable))
+            wait = max(wait, min(error.retry_after, most))
         self._series[round_id] = _Series(record.state, steps.monotonic() + wait, failures, counted)
         next_try_at = int(self._now() + wait)
         attempts = record.attempts + is_attempt
         steps.keep(replace(record, attempts=attempts, reason=str(error), next_try_at=next_try_at))
         again = "Looking at the chain again" if isinstance(error, ProgramError) else "Retrying"
-        most = "" if passing or never_given_up else f" (attempt {counted + 1} of {_MAX_ATTEMPTS})"
-        steps.reporter.report(Trouble.then(round_id, error, f"{again} in {wait:.0f} s{most}."))
+        count = "" if passing or never_given_up else f" (attempt {counted + 1} of {_MAX_ATTEMPTS})"
+        steps.reporter.report(Trouble.then(round_id, error, f"{again} in {wait:.0f} s{count}."))
         return wait
 
     def pause(self, record: RoundRecord) -> float:
@@ -154,10 +155,12 @@ class Failures:
         is_of_endpoint = isinstance(error, ChainError) and not isinstance(error, ProgramError)
         return failures < _MOST_FAILURES and (is_of_endpoint or isinstance(error, InternalError))
 
-    def _left_to_retry(self, record: RoundRecord) -> float:
+    def _left_to_retry(self, record: RoundRecord, *, of_store: bool = False) -> float:
         """Return how many seconds a retry may wait for a busy server and still meet the deadline."""
         deadline = self._deadline(record.round_id)
         if deadline is None:
-            return LONGEST_RETRY_AFTER if record.state in _NEVER_GIVEN_UP else LOOK_AGAIN
+            # A store is asked only after a look at the chain, so the round has no deadline then.
+            is_safe = of_store or record.state in _NEVER_GIVEN_UP
+            return LONGEST_RETRY_AFTER if is_safe else LOOK_AGAIN
         left = deadline - self._now()
         return left - self._steps.publish_reserve(left) if record.state is State.PUBLISHING else left * _SHARE_TO_WAIT

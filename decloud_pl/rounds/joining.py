@@ -56,6 +56,11 @@ class Joining:
         except DecloudError:
             return round_.dataset
 
+    def unreserved(self, balance: int) -> int:
+        """Return a balance in lamports, less what the joins that are not confirmed yet may cost."""
+        joining = self.journal.count(states=[State.SEEN, State.JOINING])
+        return max(0, balance - joining * self.policy.criteria.join_cost)
+
     def record(self, round_: Round, reason: str) -> RoundRecord:
         """Return a new journal row for a round that this wallet will join or has joined."""
         return RoundRecord(
@@ -92,11 +97,12 @@ class Joining:
         journal = self.journal
         seconds, revision = journal.measured(resolved), stored_revision(journal)
         unsupported = "" if revision is None or revision.is_supported else f"the network runs {revision}"
+        join_cost, unsent = self.policy.criteria.join_cost, journal.unsent_joins()
         return Situation(
             now=now,
-            balance=balance,
+            balance=self.unreserved(balance),
             occupied_slots=sum(record.occupies_slot for record in journal.unfinished()),
-            spent=journal.spent_since(journal.now() - DAY_SECONDS),
+            spent=journal.spent_since(journal.now() - DAY_SECONDS) + unsent * join_cost,
             train_seconds={} if seconds is None else {resolved: seconds},
             submit_window=journal.submit_window(),
             join_seconds=journal.join_seconds(),

@@ -138,10 +138,8 @@ def _in_training(
         return Finish(state, reason) if state.is_final else Wait(state, reason)
     if now > round_.submit_deadline:
         return Finish(State.MISSED, "the submit deadline passed before the update was ready")
-    if not update_on_disk:
-        return Act("train")
     if not record.pinned_cid:
-        return Act("publish")
+        return Act("publish") if update_on_disk else Act("train")
     if submit_from is not None and now < submit_from and _can_wait(record, round_):
         return Wait(State.READY, _LATER, submit_from)
     return Act("submit")

@@ -9,22 +9,27 @@ from decloud_pl.journal.record import RoundRecord
 SUBMITS_REMEMBERED = 10
 _PUBLISH_MARGIN = 3.0
 _PUBLISHES_REMEMBERED = 10
+_MOST_TO_PUBLISH = 0.5
+"""A share of the time until the deadline. A training keeps the rest, even if one earlier upload was very slow."""
 _SUBMIT_MARGIN = 3.0
 _EXPIRY_SECONDS = 120.0
 """A transaction that did not land expires within this time: its blockhash is valid for 150 slots of 0.4 to 0.6 s."""
 
 
-def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
+def publish_reserve(records: Sequence[RoundRecord], least: float, seconds_left: float) -> float:
     """Return the seconds to leave for publishing an update before the deadline.
 
-    The result is a multiple of the longest time that publishing recently took.
+    The result is a multiple of the longest time that publishing recently took, but at most half of the time that is
+    left or ``least``, whichever is larger.
 
     Args:
         records: the rows of this wallet's rounds, the latest last.
         least: the smallest result, for example if no publishing was timed yet.
+        seconds_left: the seconds until the deadline.
     """
     measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
-    return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
+    slowest = max(measured[-_PUBLISHES_REMEMBERED:], default=0.0)
+    return max(least, min(_PUBLISH_MARGIN * slowest, _MOST_TO_PUBLISH * seconds_left))
 
 
 def submit_margin(records: Sequence[RoundRecord], reserve: float) -> float | None:

@@ -59,9 +59,9 @@ class Situation:
 
     Attributes:
         now: Unix seconds of the chain's clock.
-        balance: the wallet's lamports.
+        balance: the wallet's lamports, less the cost of joins that are not confirmed yet.
         occupied_slots: the number of rounds that count towards ``max_concurrent_rounds``.
-        spent: lamports spent on fees and deposits in the last 24 hours.
+        spent: lamports spent on fees and deposits in the last 24 hours, and the cost of joins that are not sent yet.
         train_seconds: maps a data set to the measured seconds from the start of a training to its published update.
         submit_window: the median seconds from the start of the training to the submit deadline in earlier rounds; None
             without an earlier round.

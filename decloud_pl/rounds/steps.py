@@ -113,10 +113,17 @@ class Steps:
         return round_files.finished_update(self.folder(round_id))
 
     def drop_withheld(self, round_id: int) -> None:
-        """Remove a withheld update, so that the round is trained again. Any checkpoint stays in the folder."""
+        """Remove a withheld update, so that the round is trained again. Any checkpoint stays in the folder.
+
+        If a forced run has published the update, forget its CID. If a submission of it was signed, keep the update.
+        """
         update = self.update_on_disk(round_id)
-        if update is not None and update.withheld:
-            round_files.drop_update(self.folder(round_id))
+        if update is None or not update.withheld or self.attempts(f"submit:{round_id}"):
+            return
+        record = self.journal.get(round_id)
+        if record is not None:
+            self.journal.save(replace(record, pinned_cid=None, pinned_provider=None))
+        round_files.drop_update(self.folder(round_id))
 
     def hand_in(self, round_id: int, update: Update) -> None:
         """Use an update that was trained elsewhere, as if the round's worker had written it.
@@ -228,7 +235,8 @@ class Steps:
         folder = self.folder(record.round_id)
         async with self.shares.take() as environment:
             begun = self.monotonic()
-            finish_by = self.now() + until - self.monotonic() - self.publish_reserve()
+            left = until - begun
+            finish_by = self.now() + left - self.publish_reserve(left)
             payout = Payout(round_.reward_of(BPS_DENOMINATOR), round_.trainers_count, SIGNATURE_FEE)
             plan = self.planner.plan(record, base_model=base_model, folder=folder, finish_by=finish_by, payout=payout)
             plan.write(folder)
@@ -371,9 +379,9 @@ class Steps:
         receipt = await self.sender.send([instruction], key=key, landed=landed, deposit=deposit)
         return receipt.signature
 
-    def publish_reserve(self) -> float:
-        """Return the seconds to leave for publishing before a deadline."""
-        return margins.publish_reserve(self.journal.rounds(), self.planner.publish_reserve)
+    def publish_reserve(self, seconds_left: float) -> float:
+        """Return the seconds to leave for publishing before a deadline that is ``seconds_left`` ahead."""
+        return margins.publish_reserve(self.journal.rounds(), self.planner.publish_reserve, seconds_left)
 
     def submit_margin(self) -> float | None:
         """Return the seconds to leave for submitting before a deadline, or None if no transaction was timed yet."""

@@ -107,6 +107,9 @@ class StorePublisher:
     ) -> PinnedUpdate:
         """Upload the update unless it is already uploaded, and read it back. A repeated call resumes.
 
+        If no gateway returns an update that an earlier call uploaded, and the store no longer has it, the update is
+        uploaded again.
+
         Args:
             update: the update, or another file, on disk.
             log: records the steps. It is called only from this thread.
@@ -148,7 +151,15 @@ class StorePublisher:
                 raise
             log.save(Upload(store.name, update.cid, UploadState.STORED, cid))
         self.tell(f"The store {store.name} has pinned the update as {cid}. Reading it back through a gateway…")
-        fetched = await self._read_back(cid, update, scratch)
+        try:
+            fetched = await self._read_back(cid, update, scratch)
+        except _PASSING:
+            resumed = entry is not None and entry.cid is not None
+            if not resumed or not await in_own_thread(partial(_has_lost, store, cid)):
+                raise
+            self.tell(f"The store {store.name} no longer has the update. Uploading it again…")
+            log.save(Upload(store.name, update.cid, UploadState.BEGUN))
+            return await self._through(store, update, log, scratch, progress)
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
 
@@ -214,6 +225,14 @@ def _find(store: Store, update: Publishable) -> str | None:
     except StoreRejected:
         # Some keys may upload files but not list them. A second upload is harmless: a store keeps equal bytes once.
         return None
+
+
+def _has_lost(store: Store, cid: str) -> bool:
+    """Return whether a store answers that it does not have a file. Return False if the store cannot be asked."""
+    try:
+        return not store.has(cid)
+    except StoreError:
+        return False
 
 
 class _Stopped(BaseException):

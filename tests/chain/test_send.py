@@ -44,8 +44,10 @@ class Payment:
         return await self.rpc.balance(self.to) > 0
 
     async def send(self, **policy: Any) -> Any:
-        sender = Sender(self.rpc, self.wallet, get_dialect(), self.log, policy=SendPolicy(**policy), pace=self.pace)
-        return await sender.send([self.instruction], key="pay", landed=self.landed)
+        return await self.sender(**policy).send([self.instruction], key="pay", landed=self.landed)
+
+    def sender(self, **policy: Any) -> Sender:
+        return Sender(self.rpc, self.wallet, get_dialect(), self.log, policy=SendPolicy(**policy), pace=self.pace)
 
     async def received(self) -> int:
         return await self.rpc.balance(self.to)
@@ -335,6 +337,32 @@ async def test_what_runs_out_while_nobody_looks_is_signed_anew_once(payment: Pay
     await payment.send()
     assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["expired", "landed"]
     assert await payment.received() == AMOUNT
+
+
+@pytest.mark.parametrize(("arrives", "outcome"), [("ok", "landed"), ("lose", "expired")])
+async def test_what_nobody_sends_again_is_settled_once_its_outcome_is_certain(
+    payment: Payment, endpoint: Any, arrives: str, outcome: str
+) -> None:
+    endpoint.faults["sendTransaction"] = [arrives] * 1000
+    endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
+    with pytest.raises(RpcUnavailable):
+        await payment.send(retry_seconds=1)
+    endpoint.faults.clear()
+    statuses = endpoint.methods["getSignatureStatuses"]
+    endpoint.methods["getSignatureStatuses"] = lambda _: {"context": {"slot": 1}, "value": [None]}
+
+    async def settled() -> str:
+        await payment.sender().settle(["pay"])
+        return payment.log.attempts("pay")[0].outcome
+
+    assert await settled() == "pending"
+    endpoint.clock.advance(3600)
+    assert await settled() == "pending"  # the endpoint lags behind
+    endpoint.methods["getSignatureStatuses"] = statuses
+    assert await settled() == outcome
+    calls = len(endpoint.calls)
+    await payment.sender().settle(["pay"])
+    assert len(endpoint.calls) == calls
 
 
 async def test_nothing_is_sent_before_it_is_written_down(payment: Payment, endpoint: Any) -> None:

@@ -61,10 +61,10 @@ def notification(*round_ids: int, err: object = None, odd: str = "") -> str:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[[list[list[str]]], Awaitable[str]]]:
-    """Start a WebSocket server that sends one list of messages per connection and then closes it."""
+    """Start a WebSocket server that sends one list of messages per connection and then closes it with a reason."""
     runners: list[web.AppRunner] = []
 
-    async def start(connections: list[list[str]]) -> str:
+    async def start(connections: list[list[str]], reason: str = "") -> str:
         async def handle(request: web.Request) -> web.WebSocketResponse:
             websocket = web.WebSocketResponse()
             await websocket.prepare(request)
@@ -75,7 +75,7 @@ async def serve() -> AsyncIterator[Callable[[list[list[str]]], Awaitable[str]]]:
             assert subscription["params"][0] == {"mentions": [PROGRAM]}
             for text in connections.pop(0) if connections else []:
                 await websocket.send_str(text)
-            await websocket.close()
+            await websocket.close(message=reason.encode())
             return websocket
 
         application = web.Application()
@@ -153,6 +153,21 @@ async def test_the_log_says_once_what_is_wrong_and_once_that_it_is_over(
     assert closed.startswith(f"The WebSocket of {host} is closed soon after each start (1000). Polling")
     assert over == f"The WebSocket of {host} works again."
     assert "secret" not in caplog.text
+
+
+async def test_the_log_hides_the_addresss_key_in_what_the_server_says(
+    serve: Callable[..., Awaitable[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "0123456789abcdef"
+    said = f"API key {key} is disabled."
+    refusal = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": 401, "message": said}})
+    url = await serve([[refusal], [ANSWER], [ANSWER, notification(1)]], said)
+    await take(f"{url}/?api-key={key}", 4, NoWait())
+    refused, closed = caplog.messages
+    assert "refuses the subscription (" in refused
+    assert "API key … is disabled" in refused
+    assert "is closed soon after each start (1000 API key … is disabled)." in closed
+    assert key not in caplog.text
 
 
 async def test_subscriptions_that_deliver_for_a_moment_are_made_ever_more_rarely() -> None:
@@ -247,7 +262,13 @@ async def test_an_endpoint_that_says_everything_but_the_answer_is_given_up() -> 
 
 
 async def test_what_cannot_be_understood_is_passed_over(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
-    odd = ["not json", "[]", '{"method": "logsNotification"}', notification(1, err={"InstructionError": [0, "x"]})]
+    odd = [
+        "not json",
+        "[]",
+        "[" * 200_000,
+        '{"method": "logsNotification"}',
+        notification(1, err={"InstructionError": [0, "x"]}),
+    ]
     url = await serve([[ANSWER, *odd, notification(2)]])
     assert await take(url, 2, NoWait()) == [Subscribed(), ValidationCompleted(2)]
 

@@ -65,6 +65,16 @@ async def test_it_is_published_early_and_submitted_in_the_last_minutes(world: Wo
     assert world.diary.states(round_id)[-4:] == [State.PUBLISHING, State.READY, State.SUBMITTING, State.SUBMITTED]
 
 
+async def test_it_is_submitted_without_another_training_although_its_file_is_gone(world: World) -> None:
+    async with world.daemon(submit_late=True):
+        round_id = await begin(world)
+        await world.diary.reaches(round_id, State.READY)
+        (world.home / "rounds" / str(round_id) / "update.pt").unlink()
+        world.clock.advance(SECONDS - 100)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert (world.executor.trained, world.store.puts) == (1, 1)
+
+
 async def test_early_and_a_round_without_a_rival_do_not_wait(world: World) -> None:
     async with world.daemon(submit_late=True):
         alone = await world.post()

@@ -7,10 +7,13 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from solders.keypair import Keypair
 
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import RewardsConfig
 from decloud_pl.errors import (
@@ -29,6 +32,7 @@ from decloud_pl.errors import (
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.select import Criteria
+from tests.harness.proxy import Fault, FaultProxy
 from tests.world import World
 
 WHOLE_LIFE = [
@@ -392,3 +396,18 @@ async def test_an_empty_wallet_waits_for_money_or_asks_the_faucet(world: World) 
     other = await world.post()
     async with world.daemon(faucet=True, only_round=other):
         await world.diary.reaches(other, State.WAITING)
+
+
+async def test_a_round_is_looked_at_again_if_the_first_answer_after_an_event_is_older_than_it(world: World) -> None:
+    endpoints = world.network.endpoints
+    seldom: dict[str, Any] = {"poll_interval": 5.0, "patience": 0.0}  # a poll every minute while events arrive
+    async with FaultProxy(endpoints.rpc_url, endpoints.ws_url) as proxy, world.daemon(rpc_url=proxy.url, **seldom):
+        round_id = await world.post(claim=False)
+        await world.diary.until(lambda: world.diary.skipped(round_id, "validator") > 0)
+        rpc = RpcClient(proxy.url)  # the proxy remembers the answer
+        await ChainClient(rpc, world.dialect).view(round_id, world.wallet.address)
+        await rpc.aclose()
+        place = world.dialect.submission_address(round_id, world.wallet.address)
+        proxy.faults.append(Fault("stale", ("getMultipleAccounts",), times=1, about=str(place)))
+        await world.as_other(world.dialect.claim_round(round_id, validator=world.other.address))
+        await world.diary.reaches(round_id, State.WAITING)

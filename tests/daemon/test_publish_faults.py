@@ -379,6 +379,24 @@ async def test_accepted_but_never_readable(
     assert one.record.pinned_cid == one.update.cid
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_store_that_loses_the_update_gets_it_again(
+    provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps
+) -> None:
+    made = PROVIDERS[provider](stack, sleeps, 10.0)
+    one = bench(made.store, files={})
+    await one.publish()
+    assert one.upload(made.store.name) == (UploadState.STORED, one.update.cid)
+    made.server.files.clear()
+    if isinstance(made.server, FakeKubo):
+        made.server.pins.clear()
+    one.shelf.files = made.server.files
+    await one.publish()
+    assert one.record.pinned_cid == one.update.cid
+    assert one.upload(made.store.name) == (UploadState.READABLE, one.update.cid)
+    assert made.server.count("POST", made.upload_path) == 2
+
+
 async def test_an_embedded_store_that_cannot_write(bench: MakeBench, tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"a file where the folder should be")
     one = bench(EmbeddedStore(tmp_path / "store"), files={})

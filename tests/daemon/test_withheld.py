@@ -86,6 +86,21 @@ async def test_other_settings_train_anew(world: World) -> None:
     assert world.executor.trained == 2
 
 
+async def test_a_new_training_replaces_a_withheld_update_that_a_forced_run_published(world: World) -> None:
+    round_id = await withhold(world)
+    folder = world.home / "rounds" / str(round_id)
+    plan = TrainingPlan.read(folder)
+    dataclasses.replace(plan, round=dataclasses.replace(plan.round, convention="gradient")).write(folder)
+    with world.open_journal() as journal:
+        row = world.row(round_id)
+        journal.save(dataclasses.replace(row, pinned_cid=row.model_cid, pinned_provider="flaky"))
+    world.executor.withheld = ""
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert (world.executor.trained, world.store.puts) == (2, 1)
+    assert (await world.submission(round_id)).gradient_cid == world.row(round_id).update_cid
+
+
 async def test_a_validator_that_turns_out_to_read_updates_otherwise_gets_another_update(world: World) -> None:
     round_id = await withhold(world)
     world.executor.withheld = ""

@@ -21,6 +21,7 @@ Kind = Literal[
     "swallowed",  # the answer has the signature, but the transaction is never executed
     "twice",  # the request is executed twice
     "slow",  # the answer is late
+    "held",  # the request arrives once the test sets `Fault.go`
     "half-open",  # the request takes effect, and the connection stays open without an answer
     "deaf",  # the request does not arrive, and the connection stays open without an answer
     "410",
@@ -40,13 +41,18 @@ Socket = Literal["ok", "refused", "silent", "cut", "twice", "half lost"]
 
 @dataclass
 class Fault:
-    """A fault for the next ``times`` requests with one of ``methods``, or with any method if empty."""
+    """A fault for the next ``times`` requests with one of ``methods``, or with any method if empty.
+
+    If ``about`` is set, only requests about this address count.
+    """
 
     kind: Kind
     methods: Sequence[str] = ()
     times: int = 1_000_000
     skip: int = 0
+    about: str = ""
     began: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -97,18 +103,18 @@ class FaultProxy:
             await runner.cleanup()
         await self._session.close()
 
-    def _choose(self, method: str) -> Kind | None:
+    def _choose(self, method: str, body: bytes) -> Fault | None:
         for fault in self.faults:
-            if fault.times and (not fault.methods or method in fault.methods):
+            if fault.times and (not fault.methods or method in fault.methods) and fault.about.encode() in body:
                 if fault.skip:
                     fault.skip -= 1
                     continue
                 fault.times -= 1
                 fault.began.set()
-                return fault.kind
+                return fault
         if self._random.random() < self.chance:
             kind = self._random.choice(RANDOM_KINDS)
-            return None if kind == "swallowed" and method != "sendTransaction" else kind
+            return None if kind == "swallowed" and method != "sendTransaction" else Fault(kind)
         return None
 
     async def _on_request(self, request: web.Request) -> web.StreamResponse:
@@ -116,9 +122,12 @@ class FaultProxy:
         call = json.loads(body)
         method = str(call["method"])
         self.calls.append(method)
-        kind = self._choose(method)
+        fault = self._choose(method, body)
+        kind = None if fault is None else fault.kind
         if kind in ("lost", "deaf", "410", "429", "429 without a word", "500", "503", "garbage", "swallowed"):
             return await self._without(kind, request, call)
+        if fault is not None and kind == "held":
+            await fault.go.wait()
         answer = await self._forward(body)
         if kind == "twice":
             await self._forward(body)

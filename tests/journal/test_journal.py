@@ -181,6 +181,19 @@ def test_what_was_spent_counts_what_may_still_land_and_not_what_ran_out(tmp_path
     journal.close()
 
 
+def test_a_join_is_unsent_until_one_of_its_transactions_counts_as_spent(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "journal.sqlite")
+    log = JournalTransactionLog(journal)
+    for round_id, state in enumerate((State.SEEN, State.JOINING, State.WAITING, State.MISSED)):
+        journal.save(record(round_id, state))
+    assert journal.unsent_joins() == 2
+    log.record("join:1", Attempt("first", "hash", 1, b"wire"))
+    assert journal.unsent_joins() == 1
+    log.settle("join:1", "first", "expired")
+    assert journal.unsent_joins() == 2
+    journal.close()
+
+
 def test_speed_and_window_are_medians_of_the_last_few(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "journal.sqlite")
     assert (journal.measured("digits"), journal.submit_window(), journal.join_seconds()) == (None, None, 0.0)

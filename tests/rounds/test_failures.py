@@ -16,7 +16,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.rpc import CLOCK_SYSVAR, RpcClient
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
@@ -68,13 +68,15 @@ class Chain(Server):
             request.answer(self.refusal)
             return
         assert call["method"] == "getMultipleAccounts"
-        clock = struct.pack("<QqQQq", 1, 0, 0, 0, NOW)
-        value = [
-            None if self.round is None else account(encode_round(self.round), DIALECT.program_id),
-            None if self.place is None else account(encode_submission(self.place), DIALECT.program_id),
-            account(clock, SYSVARS),
-            None,
-        ]
+        known: dict[Pubkey, dict[str, object]] = {
+            CLOCK_SYSVAR: account(struct.pack("<QqQQq", 1, 0, 0, 0, NOW), SYSVARS)
+        }
+        if self.round is not None:
+            known[DIALECT.round_address(ROUND)] = account(encode_round(self.round), DIALECT.program_id)
+        if self.place is not None:
+            place = DIALECT.submission_address(ROUND, self.place.trainer)
+            known[place] = account(encode_submission(self.place), DIALECT.program_id)
+        value = [known.get(Pubkey.from_string(address)) for address in call["params"][0]]
         request.answer(200, {"jsonrpc": "2.0", "id": call["id"], "result": {"context": {"slot": 5}, "value": value}})
 
 

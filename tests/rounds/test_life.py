@@ -139,6 +139,10 @@ def test_trains_then_publishes_then_submits() -> None:
     assert step(RoundStatus.TRAINING, JOINED, update=True, pinned="bafyupdate") == Act("submit")
 
 
+def test_a_published_update_is_submitted_although_its_file_is_gone() -> None:
+    assert step(RoundStatus.TRAINING, JOINED, update=False, pinned="bafyupdate") == Act("submit")
+
+
 def test_nothing_goes_on_chain_that_is_not_pinned() -> None:
     assert step(RoundStatus.TRAINING, JOINED, update=True, pinned=None) != Act("submit")
 

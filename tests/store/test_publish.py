@@ -20,7 +20,7 @@ from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, RAW, Cid
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
-from tests.store.fakes.server import status
+from tests.store.fakes.server import Fault, status
 from tests.store.fakes.shelf import FakeGateway
 
 DATA = random.Random(4).randbytes(1_300_000)  # large enough that each profile gives a different CID
@@ -189,6 +189,61 @@ async def test_the_wait_for_a_copy_ends_and_goes_on_later_without_another_upload
     await publisher(shelf, time, store).pin(update, log=log, scratch=scratch)
     assert len(store.asked) == 1
     assert not scratch.exists()
+
+
+class Forgetful(Claims):
+    """A store that has lost its files. The gateway has what is put."""
+
+    def __init__(self, claim: str, shelf: FakeGateway, *, readable: bool = True) -> None:
+        super().__init__(claim)
+        self._shelf, self._readable = shelf, readable
+
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
+        self._shelf.faults = []
+        if self._readable:
+            self._shelf.files = {str(self._claim): DATA}
+        return super().put(path, profile, progress=progress)
+
+
+def stored(update: Update) -> MemoryUploadLog:
+    log = MemoryUploadLog()
+    log.save(Upload("claims", update.cid, UploadState.STORED, update.cid))
+    return log
+
+
+@pytest.mark.parametrize("faults", [[], [status(504)] * 100], ids=["404", "504"])
+async def test_what_the_store_has_lost_is_uploaded_once_more(
+    faults: list[Fault], update: Update, shelf: FakeGateway
+) -> None:
+    shelf.faults = list(faults)
+    store, log = Forgetful(update.cid, shelf), stored(update)
+    pinned = await publisher(shelf, Time(), store).pin(update, log=log, scratch=update.path.with_name("s"))
+    assert pinned.cid == update.cid
+    assert len(store.asked) == 1
+    assert log.get("claims") == Upload("claims", update.cid, UploadState.READABLE, update.cid)
+
+
+async def test_a_second_upload_that_nobody_can_fetch_is_the_last(update: Update, shelf: FakeGateway) -> None:
+    store, log = Forgetful(update.cid, shelf, readable=False), stored(update)
+    for _ in range(3):
+        with pytest.raises(ContentNotFound, match="cannot be read back yet"):
+            await publisher(shelf, Time(), store).pin(update, log=log, scratch=update.path.with_name("s"))
+    assert len(store.asked) == 1
+
+
+@pytest.mark.parametrize("trouble", [StoreUnavailable("It is down."), StoreRejected("The key may not list files.")])
+async def test_a_store_that_cannot_be_asked_gets_no_second_upload(
+    trouble: StoreError, update: Update, shelf: FakeGateway
+) -> None:
+    class Mute(Claims):
+        def has(self, cid: str) -> bool:
+            raise trouble
+
+    store, log = Mute(update.cid), stored(update)
+    with pytest.raises(ContentNotFound, match="cannot be read back yet"):
+        await publisher(shelf, Time(), store).pin(update, log=log, scratch=update.path.with_name("s"))
+    assert store.asked == []
+    assert log.get("claims") == Upload("claims", update.cid, UploadState.STORED, update.cid)
 
 
 async def test_what_is_waited_for_is_said_once(update: Update, shelf: FakeGateway) -> None:

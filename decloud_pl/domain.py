@@ -58,6 +58,11 @@ Convention = Literal["delta", "gradient"]
 """The meaning of an update's entries: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
 
 
+ScoreSplit = Literal["held_out", "test"]
+"""The data on which accuracies are measured: ``test`` is the test split, on which validators score. ``held_out`` is the
+half of the held-out part, or of a custom data module's validation data, that judges the update."""
+
+
 CandidateName = Literal["ema", "average", "soup", "scale", "lower_rate"]
 """Weights that a training compares with its last ones; see `decloud_pl.train.score.choice`."""
 CANDIDATES: tuple[CandidateName, ...] = get_args(CandidateName)
@@ -226,8 +231,9 @@ class Update:
         profile: the name of the rules that divide a file into blocks to compute its CID.
         size: the size of the file in bytes.
         convention: the meaning of the entries.
-        accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1; None if not measured.
+        accuracy_before: top-1 accuracy of the base model, 0 to 1; None if not measured.
         accuracy_after: the same accuracy with this update applied to the base model.
+        score_split: the data on which the two accuracies were measured.
         encoding: how the entries are encoded, in words for users.
         gain_kept: the share of the gain on held-out data that remains after encoding; None if there was no gain, or
             if the gain was not measured.
@@ -246,6 +252,7 @@ class Update:
     convention: Convention
     accuracy_before: float | None = None
     accuracy_after: float | None = None
+    score_split: ScoreSplit = "held_out"
     encoding: str = ""
     gain_kept: float | None = None
     stopped_early: bool = False

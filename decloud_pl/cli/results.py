@@ -13,10 +13,14 @@ NOT_MEASURED = "not measured"
 
 def lines(result: Result) -> list[str]:
     """Return the lines that describe an experiment's result."""
+    from decloud_pl.experiment.results import SPLITS
+
+    measured = [] if result.gain is None else [f"measured on       {SPLITS[result.score_split]}"]
     probe = [f"probe             {result.probe['note'].removeprefix('Probe: ')}"] if result.probe else []
     return [
         f"data set          {result.dataset}",
         f"model             {result.architecture}",
+        *measured,
         f"accuracy before   {_percent(result.accuracy_before)}",
         f"accuracy after    {_percent(result.accuracy_after)}",
         f"gain              {NOT_MEASURED if result.gain is None else f'{result.gain * 100:+.2f} percentage points'}",
@@ -33,19 +37,23 @@ def _percent(accuracy: float | None) -> str:
 def show(results: Sequence[Result]) -> None:
     """Print a table of experiments, and the errors of those that failed.
 
-    The table omits parameters that have the same value in all experiments.
+    The table omits parameters that have the same value in all experiments. It names the split of the accuracies only
+    if a score is not of the test split.
     """
     from decloud_pl.cli.ui.output import print_table
     from decloud_pl.experiment.results import differing, worded
 
     names = differing(list(results))
+    splits = {result.score_split for result in results if result.gain is not None}
     several = len({result.sweep for result in results}) > 1
     rows = []
     for result in results:
         where = f"{result.sweep}/{result.run}" if several else result.run
         given = " ".join(worded(name, result.parameters.get(name)) for name in names)
-        rows.append([where, given or "-", *_scores(result)])
-    print_table(["run", "parameters", ">before %", ">after %", ">gain", ">kB"], rows, flexible=1)
+        split = ["-" if result.gain is None else result.score_split] if "held_out" in splits else []
+        rows.append([where, given or "-", *_scores(result), *split])
+    headings = ["run", "parameters", ">before %", ">after %", ">gain", ">kB"]
+    print_table([*headings, "split"] if "held_out" in splits else headings, rows, flexible=1)
     for result in results:
         if result.error:
             print(f"\n{result.sweep}/{result.run}: {result.error}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import UsageError
-from decloud_pl.experiment.results import Result, differing, worded
+from decloud_pl.experiment.results import SPLITS, Result, differing, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,8 @@ def draw(axes: Axes, results: Sequence[Result]) -> None:
     else:
         _bars(axes, results[:_MOST_BARS], names)
     before = [result.accuracy_before for result in results if result.accuracy_before is not None]
-    axes.set_ylabel("accuracy on the test split, %")
+    measured_on = " or ".join(dict.fromkeys(SPLITS[result.score_split] for result in results))
+    axes.set_ylabel(f"accuracy on {measured_on}, %")
     if before:
         average = sum(before) / len(before)
         axes.axhline(average * 100, color="0.6", linestyle=":", label="base model")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.domain import ScoreSplit
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import ConfigError, UsageError, first_line
 from decloud_pl.legible import spreadsheet_cell
@@ -19,7 +20,8 @@ PROGRESS_FILE = "progress.jsonl"
 EXPERIMENTS = "experiments"
 SWEEPS = "sweeps"
 FORMAT = 1
-COLUMNS = ("accuracy_before", "accuracy_after", "gain", "update_bytes", "seconds", "error")
+COLUMNS = ("accuracy_before", "accuracy_after", "score_split", "gain", "update_bytes", "seconds", "error")
+SPLITS: Mapping[ScoreSplit, str] = {"test": "the test split", "held_out": "half of the validation data"}
 
 _CLASS = "._target_"
 
@@ -34,9 +36,10 @@ class Result:
         dataset: name of the data set; empty if the settings could not be composed.
         architecture: the trained model's architecture.
         parameters: the settings that determine a training's result, by dotted name.
-        accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
-        accuracy_after: top-1 accuracy on the test split after the update, which is applied as a validator applies it,
-            0 to 1.
+        accuracy_before: top-1 accuracy of the base model, 0 to 1.
+        accuracy_after: top-1 accuracy after the update, which is applied as a validator applies it, 0 to 1.
+        score_split: the data on which the two accuracies were measured: ``test`` for the test split, or ``held_out``
+            for half of the validation data, if the experiment has a custom data module.
         gain_low: lower end of the 95 % interval of the gain, estimated on the held-out part.
         gain_high: upper end of that interval.
         update_bytes: size of the update file.
@@ -55,6 +58,7 @@ class Result:
     architecture: str = ""
     accuracy_before: float | None = None
     accuracy_after: float | None = None
+    score_split: ScoreSplit = "test"
     gain_low: float | None = None
     gain_high: float | None = None
     update_bytes: int | None = None

@@ -39,6 +39,8 @@ def run_experiment(
 ) -> Result:
     """Train with the settings, without a chain, and score the update file on the test split as a validator would.
 
+    With a custom data module, the score is measured on half of its validation data instead.
+
     The folder receives the update, the progress as JSON lines, and ``result.json``. If a training with the same
     settings was stopped in this folder, it resumes from its checkpoint. The checkpoint is deleted when the result is
     written.
@@ -103,6 +105,7 @@ def run_experiment(
         architecture="" if opened is None else opened.spec.architecture,
         accuracy_before=update.accuracy_before,
         accuracy_after=update.accuracy_after,
+        score_split=update.score_split,
         gain_low=update.gain_low,
         gain_high=update.gain_high,
         update_bytes=update.size,

@@ -13,12 +13,12 @@ from decloud_pl.config import RewardsConfig, Settings
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
-from decloud_pl.domain import Convention, Payout, parse_sol
+from decloud_pl.domain import Convention, Payout, ScoreSplit, parse_sol
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
 from decloud_pl.rounds.select import WATT_SECONDS_PER_KWH
 from decloud_pl.train.fit.recipe import with_chosen
-from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, TrainingPlan
+from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, TrainingPlan
 
 _ENERGY_SHARE = 0.1
 """Most energy for a training, as a share of the round's reward. More time gains ever less."""

@@ -33,8 +33,11 @@ def check_plan(plan: TrainingPlan) -> None:
     check_module(plan)
     check_data(plan)
     if not has_own_optimizer(plan):
-        of_recipes = [nodes(plan.config, one, plan.round.given) for one in candidates(plan.config).values()]
-        for config in (plan.config, *(dataclasses.replace(plan.config, **changed) for changed in of_recipes)):
+        recipes = candidates(plan.config).values()
+        changed = [dataclasses.replace(plan.config, **nodes(plan.config, one, plan.round.given)) for one in recipes]
+        for config in changed:
+            check_module(dataclasses.replace(plan, config=config))
+        for config in (plan.config, *changed):
             make_optimizer = optimizer_factory(config.optimizer, plan.round.allow_packages)
             make_schedule = scheduler_factory(config.scheduler, plan.round.allow_packages)
             optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])

@@ -11,12 +11,12 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from decloud_pl.config.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
-from decloud_pl.domain import Convention, Payout
+from decloud_pl.domain import Convention, Payout, ScoreSplit
 from decloud_pl.durable import sha256_of, write_atomically
 from decloud_pl.errors import TrainingError, first_line
 
@@ -27,10 +27,10 @@ UPDATE_FILE = "update.pt"
 LAST_UPDATE_FILE = "update-of-all-data.pt"
 BASE_WEIGHTS_FILE = "base.safetensors"
 CHECKPOINT_FILE = "training.ckpt"
+LOWER_RATE_CHECKPOINT_FILE = "lower-rate.ckpt"
 PROBE_FILE = "probe.json"
 BUDGET_FILE = "budget.json"
 
-ScoreSplit = Literal["held_out", "test"]
 # The nodes that determine the resulting weights. `update` only determines how they are written, and `fit` and `logger`
 # have no influence on either.
 _WEIGHTS = (
@@ -53,7 +53,8 @@ class RoundFile:
             validator's is not known.
         gradient_rate: η of the ``gradient`` convention.
         score_split: the data on which the update's accuracies are measured: ``held_out`` for the held-out part, or, in
-            experiments only, ``test`` for the validators' test split. The gate's verdict always uses the held-out part.
+            experiments only, ``test`` for the validators' test split. With a custom data module, they are always
+            measured on ``held_out``. The gate's verdict always uses the held-out part.
         given: the dotted names of the training settings that the user has set.
         allow_packages: packages that the user allows in the configuration, in addition to the allow-list.
         payout: what a submission may earn and what it costs; None if the plan belongs to no round.
@@ -79,9 +80,10 @@ class RoundFile:
         """
         return sha256_of(self.base_model)
 
-    def is_given(self, name: str) -> bool:
-        """Return whether the user has set this setting, a setting below it, or a group above it."""
-        return any(f"{one}.".startswith(f"{name}.") or f"{name}.".startswith(f"{one}.") for one in self.given)
+    def is_given(self, name: str, *, by_group: bool = True) -> bool:
+        """Return whether the user has set this setting, a setting below it or, if ``by_group``, a group above it."""
+        above = tuple(f"{one}." for one in self.given) if by_group else ()
+        return f"{name}.".startswith(above) or any(f"{one}.".startswith(f"{name}.") for one in self.given)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from decloud_pl.config import compose
 from decloud_pl.config.schema import RayConfig
 from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
+from decloud_pl.executors.ray.actor import TrainingActor
 from decloud_pl.executors.ray.executor import DRIVER_MODULE, RayExecutor
 from decloud_pl.journal.record import State
 from decloud_pl.models.registry import build
@@ -120,13 +121,14 @@ def test_a_killed_driver_leaves_nothing_behind(ray: RayCluster, tmp_path: Path) 
 
 
 async def test_a_training_that_lost_every_machine_waits_for_others(ray: RayCluster, tmp_path: Path) -> None:
-    """The messages of every attempt arrive, and each attempt starts from the checkpoint of the previous one."""
+    """The messages of every attempt arrive. Each starts from the checkpoint of the previous one and keeps its plan."""
     write_plan(tmp_path)
     script = (
         "import json, os, signal, sys, time\nfrom pathlib import Path\n"
-        "checkpoint = Path(sys.argv[1], 'training.ckpt')\n"
+        "plan, checkpoint = (Path(sys.argv[1], name) for name in ('budget.json', 'training.ckpt'))\n"
         "before = checkpoint.read_text() if checkpoint.exists() else ''\n"
-        "print(json.dumps({'before': before}), flush=True)\n"
+        "print(json.dumps({'before': before, 'planned': plan.exists()}), flush=True)\n"
+        "plan.write_text('planned')\n"
         "checkpoint.with_name('new').write_text(before + 'x')\ncheckpoint.with_name('new').replace(checkpoint)\n"
         "time.sleep(2)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)"
     )
@@ -134,8 +136,37 @@ async def test_a_training_that_lost_every_machine_waits_for_others(ray: RayClust
     executor = RayExecutor(RayConfig(ray.address, checkpoint_seconds=0), command=(sys.executable, "-c", script))
     with pytest.raises(ExecutorUnavailable, match="The Ray cluster lost"):
         await executor.train(tmp_path, heard.append, environment={})
-    assert [said["before"] for said in heard if "before" in said] == ["", "x", "xx", "xxx"]
+    begun = [said for said in heard if "before" in said]
+    assert [said["before"] for said in begun] == ["", "x", "xx", "xxx"]
+    assert [said["planned"] for said in begun] == [False, True, True, True]
     assert (tmp_path / "training.ckpt").read_text() == "xxxx"
+
+
+def test_all_that_a_resume_needs_is_sent_back_once(tmp_path: Path) -> None:
+    """Without a cluster: the actor that Ray would run."""
+    write_plan(tmp_path)
+    names = ("probe.json", "budget.json", "training.ckpt", "lower-rate.ckpt")
+    script = f"import sys\nfrom pathlib import Path\nfor name in {names}: Path(sys.argv[1], name).write_text(name)"
+    plan = {name: (tmp_path / name).read_bytes() for name in PLAN_FILES}
+
+    def sent_back(script: str, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        worker = {"command": (sys.executable, "-c", f"{script}\nsys.exit(3)"), "grace": 1.0, "hang_seconds": 60.0}
+        actor = TrainingActor(RayConfig(), worker)
+        actor.receive(list(files), *files.values())
+        training = actor.train(None)
+        last = next(training)  # the worker says nothing, and no checkpoint is due before it ends
+        with pytest.raises(TrainingError, match="exit code 3"):
+            next(training)
+        return last.files
+
+    first = sent_back(script, plan)
+    assert first == {name: name.encode() for name in names}
+    assert sent_back("import sys", {**plan, **first}) == {}
+    later = "import sys\nfrom pathlib import Path\nPath(sys.argv[1], 'lower-rate.ckpt').write_text('later')"
+    assert sent_back(later, {**plan, **first}) == {
+        **{name: first[name] for name in ("probe.json", "budget.json")},
+        "lower-rate.ckpt": b"later",
+    }
 
 
 def _pid_in(driver: subprocess.Popen[bytes]) -> psutil.Process:

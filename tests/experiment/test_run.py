@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
+from lightning.pytorch import LightningDataModule
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from decloud_pl.__main__ import main
+from decloud_pl.cli.results import lines, show
 from decloud_pl.config import compose
 from decloud_pl.data.catalog import entry
+from decloud_pl.data.source import Source
 from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.experiment.folders import at_work, settings_key, unfinished
-from decloud_pl.experiment.results import read
+from decloud_pl.experiment.plot import draw
+from decloud_pl.experiment.results import Result, read, write_csv
 from decloud_pl.experiment.run import FRESH_MODEL, dataset_node, make_base_model, parameters_of, run_experiment
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package
+from decloud_pl.models.inputs import ImageInput
 from decloud_pl.models.quarantine.warm import WarmQuarantine
+from decloud_pl.train.fit.batches import BatchStream
+from decloud_pl.train.fit.datamodule import RoundDataModule
 from tests.cli.terminal import Terminal
 
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=12")
@@ -48,6 +60,55 @@ def _accuracy_on_chain(base: Path, update: Path, folder: Path) -> float:
         folder / "after", model.spec, {name: tensor + entries[name] for name, tensor in load_file(str(base)).items()}
     )
     return bench_child.baseline(str(folder / "after"), "digits")
+
+
+class Own(LightningDataModule):
+    """A custom data module, whose validation data are the digits' test split."""
+
+    def __init__(self, source: Source, spec: ImageInput) -> None:
+        super().__init__()
+        self._rows = RoundDataModule(source, spec)
+
+    def train_dataloader(self) -> BatchStream:
+        return self._rows.train_dataloader()
+
+    def val_dataloader(self) -> BatchStream:
+        return self._rows.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: Sequence[torch.Tensor], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
+        return self._rows.on_after_batch_transfer(batch, dataloader_idx)
+
+
+def test_a_score_on_validation_data_is_not_labelled_as_one_of_the_test_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = compose([*QUICK, "model=mlp", f"datamodule._target_={Own.__module__}.Own"])
+    own = run_experiment(dataclasses.replace(settings, allow_packages=["tests"]), tmp_path / "0")
+    assert read(tmp_path / "0" / "result.json") == own
+    assert own.accuracy_after is not None
+    assert (own.accuracy_after * 179) % 1 == pytest.approx(0, abs=1e-6)  # every second of the 359 rows
+    assert own.score_split == "held_out"
+    test = dataclasses.replace(own, run="1", score_split="test")
+    failed = Result("", "2", "digits", own.parameters, error="no")
+    assert "measured on       half of the validation data" in lines(own)
+    assert "measured on       the test split" in lines(test)
+    assert not [line for line in lines(failed) if line.startswith("measured on")]
+    for results, label in (
+        ([test], "the test split"),
+        ([own], "half of the validation data"),
+        ([test, own], "the test split or half of the validation data"),
+    ):
+        axes = Figure().subplots()
+        draw(axes, results)
+        assert axes.get_ylabel() == f"accuracy on {label}, %"
+    write_csv([own, test], tmp_path / "t.csv")
+    rows = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
+    assert [row["score_split"] for row in rows] == ["held_out", "test"]
+    show([test, failed])
+    assert "split" not in capsys.readouterr().out
+    show([own, test, failed])
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in table[:4]] == ["split", "held_out", "test", "-"]
 
 
 def test_the_same_seed_gives_the_same_score_and_another_another(tmp_path: Path) -> None:
@@ -91,7 +152,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert str(folder / "result.json") in out
     # Without a terminal there is no progress bar, so these lines are the whole output.
     assert [line.split()[0] for line in out.splitlines()] == [
-        *("Training", "data", "model", "accuracy", "accuracy", "gain", "probe", "update", "time"),
+        *("Training", "data", "model", "measured", "accuracy", "accuracy", "gain", "probe", "update", "time"),
         "Saved",
     ]
     assert not (folder / "training.ckpt").exists()

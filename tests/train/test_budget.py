@@ -14,16 +14,18 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
-from decloud_pl.config import Settings, compose
+from decloud_pl.config import Settings, compose, load
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.inputs import ImageInput
+from decloud_pl.rounds.planner import training_plan
 from decloud_pl.train.callbacks.delta import ProgressCallback
+from decloud_pl.train.check import check_plan
 from decloud_pl.train.fit.checkpoints import CheckpointCallback
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.deadline import DeadlineCallback
@@ -207,6 +209,7 @@ def test_without_a_suitable_recipe_nothing_is_planned() -> None:
         ("callbacks=ema", True),
         ("callbacks=swa", False),
         ("recipe=long", True),
+        ("trainer.val_check_interval=30", True),
         ("epochs=2", False),
         ("trainer.max_epochs=2", False),
         ("batch_size=64", False),
@@ -286,6 +289,95 @@ def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_mode
     assert steps > 41  # an epoch has 21
     choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
     assert (choice["recipe"], choice["epochs"] > 2) == ("small", True)
+
+
+def test_a_validation_every_few_batches_suits_a_recipe_with_fewer_batches(
+    make_plan: MakePlan, tiny_model: BaseModel
+) -> None:
+    """An epoch has 41 configured batches, and 21 of the recipe."""
+    course = ("budget=compete", "trainer.val_check_interval=30")
+    _, told, _ = train(make_plan("out", *course, base_model=tiny_model.weights, finish_by=8.0))
+    assert any("Recipe small" in one.note for one in told)
+    epochs = max(one.epoch for one in told if one.stage == "fit") + 1
+    assert [one.stage for one in told].count("evaluate") >= epochs - 1 >= 2
+
+
+class Plain(LightningModule):
+    """A module of the user without the arguments that a recipe sets."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        hits = self.network(batch[0]).argmax(1) == batch[1]
+        self.log("val/accuracy", hits.float().mean(), batch_size=len(hits))
+
+
+class Softened(Plain):
+    """Accepts one of the arguments, and any other setting."""
+
+    got: tuple[float, dict[str, object]] = (0.0, {})
+
+    def __init__(self, network: nn.Module, label_smoothing: float = 0.0, **settings: object) -> None:
+        super().__init__(network)
+        Softened.got = label_smoothing, settings
+
+
+class PlainData(LightningDataModule):
+    """A data module of the user without the arguments that a recipe sets."""
+
+
+def own_plan(tmp_path: Path, text: str, *overrides: str, base: BaseModel) -> TrainingPlan:
+    """Return a plan whose settings choose a file ``mine`` of the user in a group. The file has the given text."""
+    group = overrides[0].partition("=")[0]
+    file = tmp_path / "conf" / group / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    environ = {"DECLOUD_HOME": str(tmp_path), "DECLOUD_ALLOW_PACKAGES": "tests"}
+    settings = load(["trainer=cpu", *overrides], environ=environ)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return training_plan(
+        settings, dataset=settings.dataset, base_model=base.weights, folder=folder, name="out", threads=1, finish_by=8.0
+    )
+
+
+@pytest.mark.parametrize("recipe", ["auto", "fast"])
+def test_a_recipe_leaves_out_what_the_class_in_a_file_of_the_user_does_not_accept(
+    recipe: str, tmp_path: Path, tiny_model: BaseModel
+) -> None:
+    text = f"_target_: {__name__}.Softened\nwidth: 3\n"
+    plan = own_plan(tmp_path, text, "module=mine", f"recipe={recipe}", base=tiny_model)
+    check_plan(plan)
+    update, told, _ = train(plan)
+    assert update.accuracy_after > update.accuracy_before + 0.3
+    assert any("Recipe " in one.note for one in told)
+    assert Softened.got == (0.1, {"width": 3})
+
+
+def test_the_start_accepts_what_a_recipe_adds_to_a_file_of_the_user(tmp_path: Path, tiny_model: BaseModel) -> None:
+    for group, kind in (("module", "Plain"), ("datamodule", "PlainData")):
+        home = tmp_path / group
+        home.mkdir()
+        check_plan(own_plan(home, f"_target_: {__name__}.{kind}\n", f"{group}=mine", "recipe=long", base=tiny_model))
+
+
+@pytest.mark.parametrize("recipe", ["auto", "none"])
+def test_what_a_file_of_the_user_sets_must_be_accepted(recipe: str, tmp_path: Path, tiny_model: BaseModel) -> None:
+    text = f"_target_: {__name__}.Plain\ndropout: 0.1\n"
+    plan = own_plan(tmp_path, text, "module=mine", f"recipe={recipe}", base=tiny_model)
+    with pytest.raises(ConfigError, match=r"Plain does not accept an argument 'dropout'\. Unset module\.dropout"):
+        check_plan(plan)
+
+
+def test_the_start_checks_the_module_of_each_recipe(make_plan: MakePlan) -> None:
+    other = f"+recipe.candidates.fast.module._target_={__name__}.PlainData"
+    with pytest.raises(ConfigError, match="PlainData is not a LightningModule"):
+        check_plan(make_plan("out", other, allow_packages=("tests",)))
 
 
 def test_a_stored_choice_is_reused(make_plan: MakePlan, tiny_model: BaseModel) -> None:

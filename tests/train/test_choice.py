@@ -50,6 +50,7 @@ class Bench:
         self.goal = torch.tensor(goal)
         self.scored: list[list[float]] = []
         self.notes: list[str] = []
+        self.silent: list[int] = []  # how many scores each report had to wait for
         self.stop = False
         self._measured = measured
         best = BestWeights(score=self.score, keep=3)
@@ -64,7 +65,10 @@ class Bench:
 
     def _heard(self, progress: Progress) -> None:
         assert progress.stage == "choose"
-        self.notes.append(progress.note)
+        assert progress.accuracy is None  # the curves must show the training and not each candidate
+        self.silent.append(len(self.scored) - sum(self.silent))
+        if progress.note:
+            self.notes.append(progress.note)
 
     def accuracy(self, state: State) -> float:
         return 1 - float((state["w"] - self.goal).abs().mean()) / 10
@@ -152,6 +156,16 @@ def test_weights_that_are_not_finite_are_no_candidates() -> None:
     assert bench.notes[0].startswith("Of 2 candidates, the average over the last part")
     # Without finite ones the writer refuses what the training gave.
     assert Bench((3.0, 3.0), mean=(3.0, 3.0)).choose(*endless) == [*endless]
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_each_score_is_reported(measured: bool) -> None:
+    """A worker that reports nothing for too long is ended."""
+    bench = Bench((9.0, 9.0), moving=(2.0, 2.0), mean=(2.5, 2.5), measured=measured)
+    bench.choose(*LINE)
+    assert len(bench.scored) == (10 if measured else 1)
+    assert max(bench.silent) == 1
+    assert sum(bench.silent) == len(bench.scored)
 
 
 def test_a_stop_is_heeded_between_two_scores() -> None:

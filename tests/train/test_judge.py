@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ import torch
 from torch import nn
 
 from decloud_pl.domain import Payout
+from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.score.finish import Finisher
 from decloud_pl.train.score.gate import Rules
 from decloud_pl.train.score.judge import Judge
 from decloud_pl.train.score.scorer import Scorer
@@ -69,6 +73,29 @@ class OneHalf:
 
     select: Scorer
     judge: Scorer
+
+
+def test_every_score_after_a_training_is_reported(make_setup: MakeSetup) -> None:
+    """A worker that reports nothing for too long is ended, so no two scores may pass without a report."""
+    setup = make_setup("out", "update.candidates=[]", "update.top_k=0.01", "update.min_kept=1")
+    assert setup.source is not None
+    scorer = Counting(setup.source.load("held_out"), setup.base.spec.input)
+    judge = Judge(setup.network(), setup.state, OneHalf(scorer, scorer), Rules("delta", 0.1, "delta"))
+    torch.manual_seed(1)
+    noisy = {name: tensor + 0.1 * torch.randn_like(tensor) for name, tensor in setup.state.items()}
+    worse, better = sorted((setup.state, noisy), key=lambda state: judge.select(state) or 0.0)
+    judge = Judge(setup.network(), worse, OneHalf(scorer, scorer), Rules("delta", 0.1, "delta"))
+    judge.base_accuracy()  # scored during the training
+    scorer.scored = 0
+    heard: list[tuple[str, int]] = []
+    supervisor = Supervisor(lambda progress: heard.append((progress.stage, scorer.scored)))
+    callbacks = RoundCallbacks.of(setup, setup.network(), judge, supervisor)
+    update, _ = callbacks.writer.write(setup.round.folder / "update.pt", better)
+    assert ("encode", 4) in heard  # the base model, the trained weights and two encodings
+    Finisher(setup, judge, callbacks, supervisor)(update)
+    assert heard[-1] == ("score", 6)  # the gain is not certain, so the other convention is scored, too
+    counts = [0, *(count for _, count in heard)]
+    assert max(after - before for before, after in itertools.pairwise(counts)) == 1
 
 
 def test_the_same_weights_are_scored_once_on_the_half_for_choosing(make_setup: MakeSetup) -> None:

@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import seed_everything
+from torch import nn
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import MachineShortage
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import read_update, write_update
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.inputs import ImageInput
+from decloud_pl.models.package import save
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
@@ -60,7 +65,8 @@ class Judged:
         heard: list[Progress] = []
         supervisor = Supervisor(heard.append, lambda: stop, monotonic=lambda: 0.0, finish_at=left)
         values = {"setup": self.setup, "steps": self.steps, "supervisor": supervisor, **fields}
-        last = LastFit(judge=self.judge, writer=self.callbacks.writer, scoring=0.5, **values)
+        writer, weights = self.callbacks.writer, self.callbacks.choice.weights
+        last = LastFit(judge=self.judge, writer=writer, weights=weights, scoring=0.5, **values)
         before = self.update.path.read_bytes()
         result = last.after(update or self.update)
         assert self.update.path.read_bytes() == before
@@ -81,6 +87,33 @@ def test_a_last_fit_that_predicts_the_same_is_submitted_with_the_judged_accuraci
     assert dataclasses.replace(last, path=first.path, cid=first.cid, size=first.size) == first
     assert "The update of the last fit is submitted." in heard[-1].note
     assert {progress.stage for progress in heard} == {"last fit"}
+
+
+class NormSpec(ModelSpec):
+    """A perceptron with a batch norm for images of 8 by 8 pixels."""
+
+    def network(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+
+
+@pytest.mark.parametrize("convention", ["delta", "gradient"])
+def test_a_batch_norm_goes_on_with_its_trained_statistics(convention: str, make_plan: MakePlan, tmp_path: Path) -> None:
+    """An update for the ``gradient`` convention has these statistics in its parameters."""
+    torch.manual_seed(0)
+    spec, path = NormSpec("norm", {}, ImageInput(size=8)), tmp_path / "norm.safetensors"
+    save(path, spec, spec.network().state_dict())
+    plan = make_plan("out", *COURSE, base_model=path, convention=convention, read_as=convention)
+    judged = Judged.of(FitSetup.of(plan, BaseModel(spec, path, 10)))
+    last, heard = judged.last_fit(setup=at_rate(judged.setup, 1e-4))
+    assert last.path == judged.update.path.with_name(LAST_UPDATE_FILE), heard[-1].note
+
+
+def test_it_continues_from_the_training_at_a_lower_rate_if_that_one_is_judged(make_setup: MakeSetup) -> None:
+    judged = Judged.of(make_setup("out", "epochs=3", "learning_rate=1.0", "update.candidates=[lower_rate]"))
+    applied, choice = judged.judge.applied(judged.update.path), judged.callbacks.choice
+    assert choice.weights is not choice.best.kept[0][1]  # those of the first training
+    for name, tensor in choice.weights.items():
+        torch.testing.assert_close(tensor, applied[name], atol=1e-2, rtol=0)
 
 
 def test_it_trains_on_the_held_out_part_too_and_takes_no_more_steps_than_the_judged_training(

@@ -7,11 +7,12 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
 
 from decloud_pl.build import build
 from decloud_pl.config_dir import config_dir
@@ -152,6 +153,17 @@ def test_a_fit_is_logged_step_by_step(
     assert read("train/accuracy") == pytest.approx({step: batches.accuracy[step] for step in logged}, rel=1e-5)
     ends = [epoch * STEPS - 1 for epoch in range(1, EPOCHS + 1)]
     assert read("val/accuracy") == pytest.approx(dict(zip(ends, accuracies, strict=True)), rel=1e-6)
+
+
+def test_a_fit_that_is_not_logged_accepts_code_that_uses_the_logger(make_setup: MakeSetup, tmp_path: Path) -> None:
+    class Writes(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+            cast(Any, pl_module.logger).experiment.log_metrics({"mine": 1.0}, trainer.global_step)
+
+    logger = f"+logger={{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:{tmp_path / 'log'}}}"
+    setup = make_setup("7", logger, "max_batches=4", "trainer.log_every_n_steps=1")
+    setup.fit(setup.module(), [Writes(), LearningRateMonitor()], logger=False).run()
+    assert not (tmp_path / "log").exists()
 
 
 NOT_INSTALLED = {

@@ -21,6 +21,7 @@ from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.check import check_plan
+from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
@@ -41,6 +42,7 @@ from sklearn.datasets import load_digits
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.module import RoundModule
 
 
@@ -88,6 +90,24 @@ class Passes(RoundModule):
     def __init__(self, network, *, smoothing=0.0, **rest):
         super().__init__(network, **rest)
         self.smoothing = smoothing
+
+
+class OwnAdam(RoundModule):
+    """Inherits the parameter ``optimizer`` and does not use it."""
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+class TakesOptimizer(OwnAdam):
+    """Declares the parameter ``optimizer`` for its own use."""
+
+    def __init__(self, network, *, optimizer, **rest):
+        super().__init__(network, optimizer=optimizer, **rest)
+        self.make = optimizer
+
+    def configure_optimizers(self):
+        return self.make(self.parameters())
 
 
 class Keeps(TakesNetwork):
@@ -145,6 +165,20 @@ class Named(Validated):
 
     def val_dataloader(self):
         return DataLoader(self.held_out, batch_size=64, collate_fn=lambda rows: {"rows": rows})
+
+
+class Counted(RoundDataModule):
+    """Counts how often a fit asks for its batches, and keeps a setting of its own."""
+
+    counted = []
+
+    def __init__(self, source, spec, *, mark, **rest):
+        super().__init__(source, spec, **rest)
+        self.mark = mark
+
+    def train_dataloader(self):
+        Counted.counted.append(self.mark)
+        return super().train_dataloader()
 
 
 class Counts(Callback):
@@ -219,6 +253,7 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
         (my("module", "Passes"), "+module.smoothing=0.1"),
         (my("optimizer", "Sign"), "~optimizer.fused"),
         (my("datamodule", "Validated"),),
+        (my("datamodule", "Counted"), "+datamodule.mark=1"),
         (my("module", "TakesBase"), my("datamodule", "Validated")),
     ],
     ids=[
@@ -228,6 +263,7 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
         "keywords for its base class",
         "optimizer",
         "data",
+        "a RoundDataModule",
         "all of it",
     ],
 )
@@ -267,6 +303,31 @@ def test_a_whole_round_with_nothing_but_own_parts(make_plan: MakePlan, tiny_mode
     # 1,400 rows in batches of 32, for two epochs, counted by two.
     assert sys.modules["my_lab.parts"].Counts.counted == 44 * 2 * 2
     assert {"baseline", "fit", "evaluate", "score"} <= {progress.stage for progress in heard}
+
+
+def test_a_subclass_of_our_data_module_stays_itself_in_every_fit(make_setup: MakeSetup) -> None:
+    """Also in a fit with another batch size, and in the last fit, which also trains on the held-out part."""
+    course = (my("datamodule", "Counted"), "+datamodule.mark=7", "max_batches=4", "update.candidates=[]")
+    setup = make_setup("out", *course, given=("datamodule._target_", "datamodule.mark"), **MINE)
+    train(setup)
+    assert sys.modules["my_lab.parts"].Counted.counted == [7]
+    assert isinstance(setup.data, RoundDataModule)
+    for other in (setup.data.again(batch_size=8, augment={"flip": True}), setup.data.with_held_out()):
+        assert type(other) is type(setup.data)
+    rows, all_rows = setup.data.training_samples, setup.data.with_held_out().training_samples
+    assert all_rows > rows == setup.data.training_samples
+    assert len(setup.data.again(batch_size=8).train_dataloader()) == -(-rows // 8)
+    assert len(setup.data.train_dataloader()) == -(-rows // 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_own"), [("Smooth", False), ("Passes", False), ("OwnAdam", True), ("TakesOptimizer", False)]
+)
+def test_a_subclass_of_our_module_may_make_its_own_optimizer(name: str, is_own: bool, make_setup: MakeSetup) -> None:
+    """Then the training has no learning rate that we could lower."""
+    setup = make_setup("out", my("module", name), **MINE)
+    assert setup.has_own_optimizer is is_own
+    assert (setup.slower(0.1) is None) is is_own
 
 
 @pytest.mark.parametrize(
@@ -366,6 +427,11 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
             r"TakesBase has its own configure_optimizers, so the setting optimizer has no effect\. "
             r"Unset optimizer, optimizer\.\* and learning_rate, or add a parameter `optimizer`"
         ),
+    ),
+    "an optimizer that a subclass of our module does not use": (
+        (my("module", "OwnAdam"), "learning_rate=0.1"),
+        {**MINE, "given": ("module._target_", "optimizer.lr")},
+        r"OwnAdam has its own configure_optimizers, so the setting optimizer has no effect\. ",
     ),
     "two schedules": (
         (my("module", "TakesBase"), "scheduler=cosine"),

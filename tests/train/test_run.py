@@ -180,6 +180,49 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePl
     assert sorted(path.name for path in made.round.folder.glob("*.pt")) == ["update.pt"]
 
 
+def test_another_training_accepts_callbacks_that_need_a_logger(make_plan: MakePlan, tmp_path: Path) -> None:
+    """Only the first training is logged."""
+    logger = f"+logger={{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:{tmp_path / 'log'}}}"
+    course = ("learning_rate=0.05", "max_batches=40", "trainer.log_every_n_steps=10", "update.candidates=[lower_rate]")
+    heard: list[Progress] = []
+    update = train_round(make_plan("a", *course, "callbacks=lr_monitor", logger), Supervisor(heard.append))
+    assert update is not None
+    assert update.withheld == ""
+    notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
+    assert notes[-1] == "Trained again from the base model at learning rate 0.005."
+    assert len(list((tmp_path / "log").rglob("metrics.csv"))) == 1
+
+
+class FailsAgain(Callback):
+    """Fails in every training but the first."""
+
+    trainings = 0
+
+    def on_train_start(self, *arguments: object) -> None:
+        FailsAgain.trainings += 1
+        if FailsAgain.trainings > 1:
+            raise RuntimeError("no second time")
+
+
+def test_another_training_that_fails_costs_nothing(make_plan: MakePlan) -> None:
+    course = ("learning_rate=0.05", "max_batches=40", "update.candidates=[lower_rate]")
+    fails = f"+callbacks.mine._target_={FailsAgain.__module__}.FailsAgain"
+    heard: list[Progress] = []
+    made = make_plan("a", *course, fails, allow_packages=("tests",))
+    update = train_round(made, Supervisor(heard.append))
+    assert FailsAgain.trainings == 2
+    assert update is not None
+    assert str(cid_of_file(update.path, update.profile)) == update.cid
+    notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
+    assert notes[-1] == (
+        "The training at a lower learning rate failed: The training failed: RuntimeError: no second time. "
+        "The update of the first training is kept."
+    )
+    # The verdict on the kept update is the last message.
+    assert heard[-1].stage == "score"
+    assert heard[-1].note
+
+
 def test_a_training_that_diverges_is_made_again_at_a_lower_rate(make_plan: MakePlan) -> None:
     course = ("max_batches=40", "optimizer=sgd", "learning_rate=0.5")
     heard: list[Progress] = []

@@ -27,11 +27,22 @@ from decloud_pl.executors.process import LOG_FILE, UPDATE_FILE, WORKER_MODULE, P
 from decloud_pl.executors.shares import VISIBLE_DEVICES
 from decloud_pl.executors.update_file import read_update
 from decloud_pl.loop_thread import run_until
-from decloud_pl.train.plan import BASE_MODEL_FILE, CHECKPOINT_FILE, PROBE_FILE
+from decloud_pl.train.plan import (
+    BASE_MODEL_FILE,
+    BUDGET_FILE,
+    CHECKPOINT_FILE,
+    LOWER_RATE_CHECKPOINT_FILE,
+    PROBE_FILE,
+)
 from decloud_pl.train.progress import stopped
 
-RESUME_FILES = (PROBE_FILE, CHECKPOINT_FILE)
-"""The files that a training resumes from: the learning rate it searched for, and its checkpoint."""
+_CHOSEN = (PROBE_FILE, BUDGET_FILE)
+_CHECKPOINTS = (CHECKPOINT_FILE, LOWER_RATE_CHECKPOINT_FILE)
+RESUME_FILES = (*_CHOSEN, *_CHECKPOINTS)
+"""The files that a training resumes from.
+
+The values that it chose come first, because a checkpoint is usable only with the values that it was made with.
+"""
 _NEWS_SECONDS = 0.3
 _SHARE_OF_TIME = 0.05
 """The share of a training's time that the transfer of its checkpoints may take."""
@@ -61,7 +72,7 @@ class TrainingActor:
         self._folder = self._scratch.enter_context(scratch_folder("decloud-ray-"))
         self._messages: SimpleQueue[Mapping[str, object]] = SimpleQueue()
         self._log_seen = 0
-        self._checkpoint_written = 0
+        self._written: dict[str, int] = {}  # by checkpoint: the time in ns of the latest one that the driver has
         self._begun = False
         self._stop = Event()
 
@@ -78,7 +89,7 @@ class TrainingActor:
             os._exit(1)  # the driver lost contact with a training that still runs here: let Ray restart the actor
         for name, content in zip(names, contents, strict=True):
             (self._folder / name).write_bytes(content)
-        self._new_checkpoint()  # the driver already has this checkpoint
+        self._new_checkpoints()  # the driver already has these
 
     def train(self, seconds_left: float | None) -> Iterator[News]:
         """Run the worker and yield its news. If the worker fails, yield its last news and then raise its error.
@@ -91,7 +102,7 @@ class TrainingActor:
         with ThreadPoolExecutor(1) as pool:
             training = pool.submit(self._train, seconds_left)
             while not wait([training], timeout=_NEWS_SECONDS).done:
-                files = self._new_checkpoint() if time.monotonic() >= due else {}
+                files = self._new_checkpoints() if time.monotonic() >= due else {}
                 if files:
                     due = time.monotonic() + self._config.checkpoint_seconds
                 news = self._news(files)
@@ -100,7 +111,7 @@ class TrainingActor:
                     yield news  # resumes when the driver reads the item; by then it has read all earlier ones
                     due = max(due, time.monotonic() + (time.monotonic() - begun) / _SHARE_OF_TIME)
         error = training.exception()
-        news = self._news(self._new_checkpoint() if error else self._update(), last=error is None)
+        news = self._news(self._new_checkpoints() if error else self._update(), last=error is None)
         self._scratch.close()  # before the yield: the driver may end this process once it has the last item
         yield news
         if error is not None:
@@ -135,12 +146,12 @@ class TrainingActor:
             return {}
         files = {path.name: path.read_bytes() for path in (self._folder / UPDATE_FILE, update.path)}
         # If the update is withheld, the user may resume this training with other settings and reach a better result.
-        return files | (self._new_checkpoint() if update.withheld else {})
+        return files | (self._new_checkpoints() if update.withheld else {})
 
-    def _new_checkpoint(self) -> dict[str, bytes]:
-        path = self._folder / CHECKPOINT_FILE
-        written = path.stat().st_mtime_ns if path.exists() else 0
-        if written == self._checkpoint_written:
-            return {}
-        self._checkpoint_written = written
-        return {name: (self._folder / name).read_bytes() for name in RESUME_FILES if (self._folder / name).exists()}
+    def _new_checkpoints(self) -> dict[str, bytes]:
+        """Return the checkpoints written since the last call, with the chosen values; empty if there is none."""
+        paths = {name: self._folder / name for name in RESUME_FILES if (self._folder / name).exists()}
+        written = {name: paths[name].stat().st_mtime_ns for name in _CHECKPOINTS if name in paths}
+        new = [name for name, at in written.items() if at != self._written.get(name)]
+        self._written = written
+        return {name: path.read_bytes() for name, path in paths.items() if new and (name in _CHOSEN or name in new)}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
@@ -61,6 +64,11 @@ class RoundCallbacks:
             if deadline is not None:
                 deadline.reserve(seconds_after_the_fit(names, seconds, supervisor.time_left()))
 
+        def encoded(state: Mapping[str, torch.Tensor]) -> float | None:
+            accuracy = judge.select(state)
+            supervisor.report(Progress("encode"))  # a training without reports counts as hung
+            return accuracy
+
         def stopped(trainer: Trainer) -> None:
             step, total = trainer.global_step, trainer.estimated_stepping_batches
             supervisor.note("fit", f"Stopped after {step:,} of {total:,} steps to meet the round's deadline.")
@@ -82,6 +90,7 @@ class RoundCallbacks:
         baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
         choice = Choice(setup.state, names, best, average, judge.select, supervisor, lambda: baseline.seconds)
         writer = judge.writer(setup.config.update, note=lambda text: supervisor.note("encode", text))
+        writer = dataclasses.replace(writer, score=encoded)
         outbox = Outbox()
         delta = DeltaCallback(
             setup.state,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -68,7 +68,6 @@ class RoundDataModule(LightningDataModule):
         self._memory_bytes = memory_bytes
         self._workers = workers
         self._augment = Augmentation.of(augment)
-        self._augments = bool(self._augment) and source.kind == "image"
         self._readers: dict[SplitName, BatchReader] = {}
         self._train: BatchStream | None = None
         self._place: dict[str, int] | None = None
@@ -85,25 +84,24 @@ class RoundDataModule(LightningDataModule):
 
     def again(
         self, *, seed: int | None = None, batch_size: int | None = None, augment: Mapping[str, Any] | None = None
-    ) -> RoundDataModule:
+    ) -> Self:
         """Return a data module for another fit, which starts at the first batch. The two modules share their rows.
 
-        Each argument replaces this module's value; None keeps that value.
+        Each argument replaces this module's value; None keeps that value. The result is a shallow copy, so it has the
+        class and the attributes of a subclass.
         """
-        other = RoundDataModule(
-            self.source,
-            self.spec,
-            batch_size=self._batch_size if batch_size is None else batch_size,
-            seed=self._seed if seed is None else seed,
-            memory_bytes=self._memory_bytes,
-            workers=self._workers,
-            augment=dataclasses.asdict(self._augment) if augment is None else augment,
-        )
-        other.held_out = self.held_out
-        other._readers = self._readers  # private, but of the same class
+        other = copy.copy(self)
+        other.trainer = None
+        other._train = other._place = None  # noqa: SLF001  # of the same class
+        if seed is not None:
+            other._seed = seed  # noqa: SLF001
+        if batch_size is not None:
+            other._batch_size = batch_size  # noqa: SLF001
+        if augment is not None:
+            other._augment = Augmentation.of(augment)  # noqa: SLF001
         return other
 
-    def with_held_out(self) -> RoundDataModule:
+    def with_held_out(self) -> Self:
         """Return a data module for another fit. Its training data also include the held-out part."""
         other = self.again()
         other._readers = {  # noqa: SLF001  # of the same class
@@ -167,6 +165,10 @@ class RoundDataModule(LightningDataModule):
             # Lightning converts a batch before this hook, when the rows are still integers.
             inputs = self.trainer.precision_plugin.convert_input(inputs)
         return (inputs, *rest)
+
+    @property
+    def _augments(self) -> bool:
+        return bool(self._augment) and self.source.kind == "image"
 
     def _in_order(self, reader: BatchReader) -> BatchStream:
         trainer = self.trainer

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import DeviceStatsMonitor, EarlyStopping, Learn
 from decloud_pl.build import Node, build, check_targets
 from decloud_pl.errors import ConfigError, first_line
 from decloud_pl.train.fit.module import RoundModule
+from decloud_pl.train.fit.recipe import applied
 from decloud_pl.train.plan import TrainingPlan
 
 Group = Literal["module", "datamodule"]
@@ -53,10 +54,24 @@ def check_module(plan: TrainingPlan) -> None:
 
 
 def has_own_optimizer(plan: TrainingPlan) -> bool:
-    """Return whether the module makes its own optimizer, so that the node ``optimizer`` is not used."""
+    """Return whether the module makes its own optimizer, so that the node ``optimizer`` is not used.
+
+    It does if it overrides ``configure_optimizers`` and does not itself declare a parameter ``optimizer``. A parameter
+    that only a base class declares is for the ``configure_optimizers`` of that base class.
+    """
+    target = _target(plan, "module")
     default = LightningModule.configure_optimizers
-    own = getattr(_target(plan, "module"), "configure_optimizers", default) is not default
-    return own and "optimizer" not in parameters(plan, "module")
+    if getattr(target, "configure_optimizers", default) is default:
+        return False
+    if "optimizer" not in parameters(plan, "module"):
+        return True
+    bases = target.__mro__
+    maker = next(kind for kind in bases if "configure_optimizers" in vars(kind))
+    return not any(_takes_optimizer(kind) for kind in bases[: bases.index(maker) + 1])
+
+
+def _takes_optimizer(kind: type) -> bool:
+    return "__init__" in vars(kind) and "optimizer" in inspect.signature(vars(kind)["__init__"]).parameters
 
 
 def check_data(plan: TrainingPlan) -> None:
@@ -139,15 +154,17 @@ def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable
 
 
 def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
-    """Return the node without the defaults that its class does not accept.
+    """Return the node without the default values and the recipe's values that its class does not accept.
 
     Raises:
         ConfigError: the class does not accept a key that the user has set.
     """
     node, (names, takes_others) = _node(plan, group), _keywords(_target(plan, group))
+    of_recipe = applied(plan.config).get(group) or {}
     taken: dict[str, Any] = {}
     for name, value in node.items():
-        is_given = plan.round.is_given(f"{group}.{name}")
+        # If the user has chosen a file for the group, the keys in it are given, but not those that a recipe has added.
+        is_given = plan.round.is_given(f"{group}.{name}", by_group=name not in of_recipe)
         if name.startswith("_") or name in names or (takes_others and is_given):
             taken[name] = value
         elif is_given:

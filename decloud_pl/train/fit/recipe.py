@@ -40,6 +40,11 @@ def candidates(config: TrainingConfig) -> dict[str, Recipe]:
     return dict(several)
 
 
+def applied(config: TrainingConfig) -> Recipe:
+    """Return the recipe whose values are in a configuration; empty if it still has several recipes to choose from."""
+    return {} if _SEVERAL in config.recipe else config.recipe
+
+
 def race_share(config: TrainingConfig) -> float:
     """Return the share (0 to 0.5) of the time in which the candidates race. 0 chooses the first one that suits.
 
@@ -100,10 +105,11 @@ def suits(recipe: Recipe, *, kind: str, samples: int, base: float, epochs: float
 def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dict[str, Any]:
     """Return the configuration nodes for which a recipe has values, by name, with these values set.
 
+    The node ``recipe`` in the result is the recipe itself, so the resulting configuration tells which recipe it has.
     Settings in ``given`` keep the user's values. An image augmentation of the recipe is used only if it is a shift or
     if the data set's declaration lists it.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"recipe": dict(recipe)}
     for name in (*_REPLACED, *_MERGED):
         if not recipe.get(name) or (name in _REPLACED and name in given):
             continue

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from lightning.pytorch.profilers import Profiler
 
@@ -85,7 +86,10 @@ def make_callbacks(plan: TrainingPlan) -> list[Callback]:
 
 
 def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: bool = True) -> Trainer:
-    """Return Lightning's Trainer with the user's arguments. If ``logger`` is false, no metrics are logged.
+    """Return Lightning's Trainer with the user's arguments.
+
+    If ``logger`` is false, no metrics are logged. If the user has configured a logger, the user's classes still find a
+    logger then, but it has no effect.
 
     Raises:
         ConfigError: the Trainer refuses an argument, or a plugin is not supported.
@@ -103,10 +107,10 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
     for kind, argument in _SWITCHES:
         if any(isinstance(callback, kind) for callback in callbacks):
             node[argument] = True
-    chosen = plan.config.logger if logger else None
-    if chosen:
+    chosen = plan.config.logger
+    if chosen and logger:
         os.environ.update(for_libraries(os.environ))  # loggers use their own HTTP clients
-    if chosen and str(chosen.get("_target_", "")).endswith("MLFlowLogger"):
+    if chosen and logger and str(chosen.get("_target_", "")).endswith("MLFlowLogger"):
         # MLflow 3 writes runs to plain files only if this environment variable allows it.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     packages = plan.round.allow_packages
@@ -114,7 +118,7 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         node,
         packages=packages,
         callbacks=list(callbacks),
-        logger=build(chosen, packages=packages) if chosen else False,
+        logger=(build(chosen, packages=packages) if logger else DummyLogger()) if chosen else False,
         default_root_dir=str(plan.round.folder),
     )
     _check_strategy(trainer)

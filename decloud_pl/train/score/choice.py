@@ -14,7 +14,7 @@ from torch import nn
 from decloud_pl.domain import CandidateName
 from decloud_pl.train.callbacks.average import AverageWeights
 from decloud_pl.train.callbacks.best import BestWeights
-from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.progress import Progress, Supervisor
 
 State = Mapping[str, torch.Tensor]
 
@@ -66,7 +66,7 @@ class Choice:
         best: holds the most accurate weights that the training reached at its validations and its last step.
         average: holds averages of the weights over the training; None if no candidate needs them.
         score: returns the accuracy of a state on the half for choosing; None if it cannot be measured.
-        supervisor: has the deadline and receives the result.
+        supervisor: has the deadline. It receives a report after each scoring, and the result.
         seconds: returns the time in seconds for scoring the base model on one half of the held-out part.
         weights: the chosen weights; empty before the choice.
         accuracy: accuracy of the chosen weights on the half for choosing; None if it was not measured.
@@ -91,6 +91,7 @@ class Choice:
             TrainingStopped: a stop was requested.
         """
         self.weights, self.accuracy = self.best.weights(network), self.best.accuracy
+        self._report()
         finite = [one for one in self.best.kept if _is_finite(one[1])]
         # If no weights are finite, the writer refuses them as those of a training that diverged.
         if self.accuracy is not None and self.candidates and finite:
@@ -154,12 +155,18 @@ class Choice:
         if self.supervisor.time_left() < (WRITE_AND_JUDGE + SLACK + 1) * self.seconds():
             return None
         accuracy = self.score(state) if _is_finite(state) else None
+        self._report()
         if accuracy is None or self.accuracy is None:
             return None
         self._compared += 1
         if accuracy > self.accuracy:
             self.weights, self.accuracy, self._words = state, accuracy, words
         return accuracy
+
+    def _report(self) -> None:
+        # A training without reports counts as hung. The report has no accuracy, because that of a candidate is not a
+        # step of the training's curve.
+        self.supervisor.report(Progress("choose"))
 
 
 def _is_finite(state: State) -> bool:

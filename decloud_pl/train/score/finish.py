@@ -10,24 +10,25 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, seed_everything
 
-from decloud_pl.domain import Update
-from decloud_pl.errors import TrainingDiverged
+from decloud_pl.domain import ScoreSplit, Update
+from decloud_pl.errors import ConfigError, TrainingDiverged, TrainingError, TrainingStopped
 from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.deadline import DeadlineCallback
 from decloud_pl.train.fit.setup import LOWER_RATE, FitSetup
 from decloud_pl.train.fit.trainer import make_callbacks
+from decloud_pl.train.plan import LOWER_RATE_CHECKPOINT_FILE
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.score.choice import LEAST_TRAINING, SLACK, WRITE_AND_JUDGE
-from decloud_pl.train.score.gate import Verdict, described
+from decloud_pl.train.score.gate import described
 from decloud_pl.train.score.judge import Judge
 from decloud_pl.train.score.last_fit import LastFit
 from decloud_pl.train.score.scorer import Scorer
 
 State = Mapping[str, torch.Tensor]
 
-LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
+_KEPT = "The update of the first training is kept."
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class Finisher:
         """Judge the fit's update and return it with the verdict.
 
         If its gain is uncertain, and the plan and the time allow it, first train again at a lower rate. If the second
-        training is better, judge and return its update instead.
+        training is better, judge and return its update instead. If the second training fails, keep the first update.
 
         Raises:
             TrainingStopped: a stop was requested. After a restart, the judging begins again.
         """
         update = self._or_of_a_lower_rate(update)
-        return self._with(update, self.judge.verdict(update.path))
+        return self._judged(update)
 
     def with_last_fit(self, update: Update, *, steps: int) -> Update:
         """Run a last fit (see `LastFit`) and return its update. If that is impossible, return the judged ``update``.
@@ -63,8 +64,9 @@ class Finisher:
         """
         if self.processes > 1:
             return update
-        seconds = self.callbacks.baseline.seconds
-        last = LastFit(self.setup, self.judge, self.callbacks.writer, self.supervisor, steps, seconds)
+        callbacks = self.callbacks
+        weights, seconds = callbacks.choice.weights, callbacks.baseline.seconds
+        last = LastFit(self.setup, self.judge, callbacks.writer, self.supervisor, weights, steps, seconds)
         return last.after(update)
 
     def _or_of_a_lower_rate(self, update: Update) -> Update:
@@ -77,12 +79,16 @@ class Finisher:
             return update
         try:
             weights, words = self._train_again()
-        except TrainingDiverged as error:
-            weights, words = None, error.message
+        except TrainingStopped:
+            raise
+        except (TrainingError, ConfigError) as error:
+            weights = None
+            words = f"The training at a lower learning rate failed: {error.message} {_KEPT}"
         self.supervisor.note("choose", words)
         if weights is None or (self.judge.select(weights) or 0.0) <= (choice.accuracy or 0.0):
             return update
         better, _ = self.callbacks.writer.write(update.path, weights)
+        choice.weights = weights  # a last fit continues from them
         return dataclasses.replace(better, stopped_early=update.stopped_early)
 
     def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
@@ -100,16 +106,20 @@ class Finisher:
         if weights is None:
             raise diverged
         update, _ = self.callbacks.writer.write(path, weights)
-        return self._with(update, self.judge.verdict(path))
+        return self._judged(update)
 
-    def _with(self, update: Update, verdict: Verdict) -> Update:
+    def _judged(self, update: Update) -> Update:
+        """Judge an update's file. Return the update with the verdict and the accuracies."""
+        verdict = self.judge.verdict(update.path, scored=lambda: self.supervisor.report(Progress("score")))
         gain = verdict.gain
         if gain is None:
             self.supervisor.note("score", str(verdict))
             return dataclasses.replace(update, withheld=verdict.withheld)
         before, after, note = gain.before, gain.after, str(verdict)
+        split: ScoreSplit = "held_out"
         source = self.setup.source
         if self.setup.round.score_split == "test" and source is not None:
+            split = "test"
             scorer, network = Scorer(source.load("test"), self.setup.base.spec.input), self.setup.network()
             before = scorer.accuracy(network)
             after = scorer.accuracy_of(network, self.judge.applied(update.path))
@@ -119,6 +129,7 @@ class Finisher:
             update,
             accuracy_before=before,
             accuracy_after=after,
+            score_split=split,
             gain_low=gain.low,
             gain_high=gain.high,
             withheld=verdict.withheld,
@@ -153,7 +164,7 @@ class Finisher:
             callbacks.append(deadline)
             passed = deadline.share
         callbacks.append(ProgressCallback(supervisor.report, passed))
-        path = setup.round.folder / LOWER_RATE_CHECKPOINT
+        path = setup.round.folder / LOWER_RATE_CHECKPOINT_FILE
         callbacks.append(setup.checkpoints(path, supervisor))
         supervisor.note("choose", f"Training again from the base model at learning rate {rate}.")
         setup.fit(module, callbacks, checkpoint=path, logger=False).run()

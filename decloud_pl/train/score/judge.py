@@ -115,10 +115,11 @@ class Judge:
         """Return the base model's accuracy (0 to 1) on the ``judge`` half; None if it cannot be measured."""
         return None if self.base_hits is None else accuracy_of_hits(self.base_hits)
 
-    def verdict(self, path: Path) -> Verdict:
+    def verdict(self, path: Path, *, scored: Callable[[], None] = lambda: None) -> Verdict:
         """Judge an update file by its gain in the convention of this network's validators.
 
-        If this gain is not certain, also measure the gain in the other convention for the verdict.
+        If this gain is not certain, also measure the gain in the other convention for the verdict. ``scored`` is called
+        after each scoring.
         """
         try:
             entries: State = torch.load(path, weights_only=True)
@@ -130,11 +131,13 @@ class Judge:
         if refused:
             return Verdict(None, f"validators cannot load the update: {refused}")
         gain = self._gain(entries, self._rules.read_as)
+        scored()
         if gain is None:
             return Verdict(None, unmeasured=self.unmeasured)
         if self._rules.is_certain(gain):
             return gate.judge(self._rules, gain)
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
+        scored()
         return gate.judge(self._rules, gain, other=other)
 
     def agreement(self, one: Path, other: Path) -> float:

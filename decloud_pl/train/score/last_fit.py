@@ -8,9 +8,11 @@ same class as the judged update on nearly all samples of the held-out part.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Callback, seed_everything
 
 from decloud_pl.domain import Update
@@ -25,6 +27,8 @@ from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.score.choice import LEAST_TRAINING, SLACK, WRITE_AND_JUDGE
 from decloud_pl.train.score.judge import Judge
 from decloud_pl.train.update.writing import UpdateWriter
+
+State = Mapping[str, torch.Tensor]
 
 _STAGE = "last fit"
 _CHECKPOINT = "last-fit.ckpt"
@@ -43,6 +47,8 @@ class LastFit:
         judge: compares the two updates on the held-out part.
         writer: writes the new update; it also wrote the judged update.
         supervisor: sets the deadline, receives the progress, and may request a stop.
+        weights: the trained weights whose difference from the base model is the judged update. They include the trained
+            statistics of batch norms, which an update for the ``gradient`` convention moves into the parameters.
         steps: number of steps of the judged training.
         scoring: how many seconds it took to score the base model on one half of the held-out part.
     """
@@ -51,6 +57,7 @@ class LastFit:
     judge: Judge
     writer: UpdateWriter
     supervisor: Supervisor
+    weights: State
     steps: int
     scoring: float
 
@@ -101,10 +108,10 @@ class LastFit:
         most = int(setup.config.trainer.get("max_steps") or -1)
         steps = self.steps if most < 0 else min(most, self.steps)
         slower = slower.with_nodes(trainer={**setup.config.trainer, "max_steps": steps, "min_steps": None})
-        return dataclasses.replace(slower, state=self.judge.applied(judged.path), data=setup.data.with_held_out())
+        return dataclasses.replace(slower, state=dict(self.weights), data=setup.data.with_held_out())
 
     def _trained(self, setup: FitSetup, path: Path) -> Update:
-        """Continue the training from the judged update, and write the new update to ``path``."""
+        """Continue the training from the judged weights, and write the new update to ``path``."""
         supervisor = self.supervisor.as_stage(_STAGE)
         supervisor.check_stop()
         self._note("The gain is certain and time is left, so a last fit continues on all the training data.")

@@ -207,7 +207,9 @@ def test_rows_with_other_predictions_are_counted(make_setup: MakeSetup, tmp_path
         bias = setup.state[last].clone()
         bias[favoured] = 100.0
         writer.write(path, {**setup.state, last: bias})
-    assert judge.agreement(paths[0], paths[0]) == 1.0
+    scorings: list[int] = []
+    assert judge.agreement(paths[0], paths[0], scored=lambda: scorings.append(1)) == 1.0
+    assert len(scorings) == 4, "a training without reports counts as hung"
     assert judge.agreement(*paths) == 0.0
     entries = torch.load(paths[0], weights_only=True)
     entries[last][0] = float("nan")

@@ -140,14 +140,20 @@ class Judge:
         scored()
         return gate.judge(self._rules, gain, other=other)
 
-    def agreement(self, one: Path, other: Path) -> float:
-        """Return the share of the held-out part for which two updates give the same prediction; 0 if not measured."""
+    def agreement(self, one: Path, other: Path, *, scored: Callable[[], None] = lambda: None) -> float:
+        """Return the share of the held-out part for which two updates give the same prediction; 0 if not measured.
+
+        ``scored`` is called after each scoring.
+        """
         if self._held_out is None or _not_finite(torch.load(other, weights_only=True)):
             return 0.0
         same: list[torch.Tensor] = []
         for scorer in (self._held_out.select, self._held_out.judge):
-            first, second = (scorer.predictions_of(self._network, self.applied(path)) for path in (one, other))
-            same.append(first == second)
+            predictions = []
+            for path in (one, other):
+                predictions.append(scorer.predictions_of(self._network, self.applied(path)))
+                scored()
+            same.append(predictions[0] == predictions[1])
         return accuracy_of_hits(torch.cat(same))
 
     def applied(self, path: Path) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from decloud_pl.train.fit.deadline import DeadlineCallback
 from decloud_pl.train.fit.setup import LOWER_RATE, FitSetup
 from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.plan import LAST_UPDATE_FILE
-from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.score.choice import LEAST_TRAINING, SLACK, WRITE_AND_JUDGE
 from decloud_pl.train.score.judge import Judge
 from decloud_pl.train.update.writing import UpdateWriter
@@ -73,7 +73,8 @@ class LastFit:
         path = setup.round.folder / LAST_UPDATE_FILE
         try:
             last = self._trained(setup, path)
-            agreement = self.judge.agreement(judged.path, path)
+            report = self.supervisor.report
+            agreement = self.judge.agreement(judged.path, path, scored=lambda: report(Progress(_STAGE)))
         except TrainingStopped:
             return judged
         except DecloudError as error:

@@ -121,6 +121,18 @@ def judge(scores: Scores, round_: Round, convention: Convention, *, is_mapped: b
 def _judge(
     scores: Scores, round_: Round, fit: _Fit, opened: Sequence[str], paid: Mapping[str, int], *, is_mapped: bool
 ) -> Judgement:
+    # Gains, ties and the choice of samples only divide the pool. They explain no part that nobody got.
+    is_divided = abs(BPS_DENOMINATOR - sum(paid.values())) <= len(paid)
+    if is_divided and (found := _explanation(scores, fit, opened, paid)):
+        return found
+    doubt = _other_data(scores, round_)
+    if doubt and is_mapped:
+        return _judged("unknown", fit, f"{doubt} Its data set may not be {scores.dataset}.")
+    return _judged("unfair", fit, *_accusations(fit, paid), *([doubt] if doubt else []))
+
+
+def _explanation(scores: Scores, fit: _Fit, opened: Sequence[str], paid: Mapping[str, int]) -> Judgement | None:
+    """Return the verdict on shares that gains, chance or an equal division explain; None if nothing explains them."""
     convention = fit.convention
     if fit.is_exact:
         return _explained(fit, f"The {'' if fit.is_whole else 'other '}shares are those that the updates earn.")
@@ -143,10 +155,7 @@ def _judge(
         if explained.is_within_floats:
             reason = f"Read as {other}, the updates gain so little that float errors alone may explain the shares."
             return _judged("unknown", fit, reason)
-    doubt = _other_data(scores, round_)
-    if doubt and is_mapped:
-        return _judged("unknown", fit, f"{doubt} Its data set may not be {scores.dataset}.")
-    return _judged("unfair", fit, *_accusations(fit, paid), *([doubt] if doubt else []))
+    return None
 
 
 def _fit(scores: Scores, opened: Sequence[str], paid: Mapping[str, int], convention: Convention) -> _Fit:
@@ -193,14 +202,11 @@ def _fit(scores: Scores, opened: Sequence[str], paid: Mapping[str, int], convent
 def _is_equal(paid: Mapping[str, int], opened: Sequence[str]) -> bool:
     """Return whether the validator gave equal shares above 0.
 
-    It is enough if all submissions that can be opened on this machine have equal shares. Shares that differ by at most
+    A submission without a share does not count if it cannot be opened on this machine. Shares that differ by at most
     one basis point count as equal. A single share does not count.
     """
-    for names in (list(paid), opened):
-        shares = [paid[name] for name in names]
-        if is_equal_split(shares) and min(shares) > 0:
-            return True
-    return False
+    shares = [share for name, share in paid.items() if share or name in opened]
+    return is_equal_split(shares) and min(shares) > 0
 
 
 def _other_data(scores: Scores, round_: Round) -> str:

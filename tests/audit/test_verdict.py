@@ -99,6 +99,17 @@ UNFAIR: dict[str, Callable[[], Judgement]] = {
     "a friend's share, beside a file that only the validator opened": verdict([1000, 6500, 2500], [3000, 1000, None]),
     "a part kept, beside a file that only the validator opened": verdict([3000, 1000, 2500], [3000, 1000, None]),
     "shares for losses, beside a file that only the validator opened": verdict([4000, 6000], [-3000, None]),
+    "equal shares, beside a larger one of a file that only the validator opened": verdict(
+        [1000, 1000, 8000], [3000, 1000, None]
+    ),
+    "equal shares for losses, beside a smaller one of a file that only the validator opened": verdict(
+        [4000, 4000, 2000], [-3000, -2000, None]
+    ),
+    "half of the pool kept, as nobody gained": verdict([0, 5000], [-3000, None]),
+    "most of the pool kept, as nobody gained": verdict([0, 0, 3000], [-3000, -2000, None]),
+    "half of the pool kept, and losses as small as chance": verdict([0, 5000], [-10, None]),
+    "most of the pool kept, and gains as small as chance": verdict([1000, 1000], [6, 5], lost=300),
+    "half of the pool kept, in equal shares": verdict([2500, 2500], [3000, 1000]),
     "a share for a loss": verdict([6000, 4000], [3000, -1000]),
     "more than for a gain of nobody": verdict([9000, 1000], [-2000, -1000]),
     "other data, of a set that the chain names": verdict([2500, 7500], [3000, 1000], baseline=1000),
@@ -108,6 +119,7 @@ EQUAL: dict[str, Callable[[], Judgement]] = {
     "three": verdict([3334, 3333, 3333], [3000, 1000, -500]),
     "with a file that cannot be opened": verdict([3334, 3333, 3333], [3000, 1000, None]),
     "without a file that cannot be opened": verdict([5000, 5000, 0], [3000, 1000, None]),
+    "with only one of two files that cannot be opened": verdict([3334, 3333, 3333, 0], [3000, 1000, None, None]),
     "with a baseline of zero": verdict([5000, 5000], [3000, 1000], baseline=0, is_mapped=True),
 }
 UNKNOWN: dict[str, Callable[[], Judgement]] = {
@@ -149,6 +161,7 @@ def test_an_accusation_names_who_and_how_much() -> None:
     assert f"{NAMES[0]} got 20 % instead of 75 % (noise " in first + second
     assert f"{NAMES[1]} got 80 % instead of 25 % (noise " in first + second
     assert UNFAIR["half of the pool kept"]().reasons[-1] == "The shares add up to 50 %."
+    assert UNFAIR["half of the pool kept, as nobody gained"]().reasons[0] == "The shares add up to 50 %."
     assert "is 10.00%, and ours is 50.00%" in UNFAIR["other data, of a set that the chain names"]().reasons[-1]
 
 

@@ -132,7 +132,9 @@ class Sender:
         )
 
     async def settle(self, keys: Iterable[str]) -> None:
-        """Write the outcomes of pending transactions to the log, as `send` would if it were called again.
+        """Write the outcomes of pending transactions to the log.
+
+        An endpoint without history may not show a transaction that landed long ago. It then counts as expired.
 
         Raises:
             ChainError: the chain cannot be queried.

@@ -76,9 +76,10 @@ class Discovery:
         and every hour.
         """
         chain, journal = self._steps.chain, self._steps.journal
-        with suppress(ChainError):  # the costs stay too high until the next call
-            await self._steps.sender.settle(journal.left_pending())
         submissions = await chain.submissions_of(self._steps.wallet.address)
+        landed = {f"join:{entry.round_id}" for entry in submissions}  # an endpoint without history may not show them
+        with suppress(ChainError):  # the costs stay too high until the next call
+            await self._steps.sender.settle(key for key in journal.left_pending() if key not in landed)
         states = journal.states()
         now = await chain.rpc.clock()
         with self._sightings.look(now) as see:
@@ -182,7 +183,7 @@ class Discovery:
                 continue
             known = steps.journal.get(entry.round_id)
             if known is None:
-                steps.keep(self._joining.record(round_, "joined outside this daemon"))
+                steps.keep(self._joining.record_of_joined(round_))
             elif known.state.is_final and round_.status is RoundStatus.COMPLETED:
                 steps.keep(replace(known, state=State.SUBMITTED, reason="its reward is not claimed yet", attempts=0))
 

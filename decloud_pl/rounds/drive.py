@@ -209,7 +209,7 @@ class Driver:
                 self.discovery.forget(round_id)
                 return None
             if view.submission is not None:
-                return steps.keep(self._joining.record(view.round, "joined outside this daemon"))
+                return steps.keep(self._joining.record_of_joined(view.round))
             taken = {record.round_id for record in [*self.ended, *steps.journal.unfinished()]}
             if policy.stop_after is not None and len(taken) >= policy.stop_after:
                 return None
@@ -247,25 +247,32 @@ class Driver:
             decided = self._decide(record, view)
         except Exception:  # noqa: BLE001  # `drive` meets the same error and handles it
             return True
+        if record.attempts or isinstance(decided, Finish):
+            return True
         if isinstance(decided, Wait):
-            return bool(record.attempts) or (decided.state, decided.reason) != (record.state, record.reason)
-        return isinstance(decided, Finish) or (record.round_id, decided.step) not in self._left
+            return (decided.state, decided.reason) != (record.state, record.reason)
+        return (record.round_id, decided.step) not in self._left
 
     def _doubt(self, record: RoundRecord, view: View, state: State) -> None:
-        """Check that a joined round is not given up because an endpoint shows the chain as it was before the join.
+        """Check that a round is not given up because an endpoint shows the chain as it was before an earlier look.
+
+        A round gets a row in the journal only after a look at a round that can be joined, or has been joined.
 
         Raises:
             RpcUnavailable: the chain lacks the round, or this wallet's place in it, but may show it later.
         """
-        if record.state in NOT_JOINED or view.submission is not None or state not in (State.FAILED, State.MISSED):
+        if view.submission is not None or state not in (State.FAILED, State.MISSED):
             return
+        is_early = view.round is None or view.round.status is RoundStatus.WAITING_VALIDATOR
+        if record.state in NOT_JOINED and not is_early:
+            return  # the wallet came too late to join
         round_id, now = record.round_id, self._steps.monotonic()
         since = self._missing_since.setdefault(round_id, now)
         deadline = self._deadlines.get(round_id)
         if now - since >= _DOUBT_SECONDS and (deadline is None or self._now() > deadline):
             return
         raise RpcUnavailable(
-            f"The RPC endpoint does not show that this wallet has joined round {round_id}. It may be behind.",
+            f"The RPC endpoint shows round {round_id} as it was earlier, or not at all. It may be behind the chain.",
             fix="If this lasts, set network.rpc_url to another endpoint.",
         )
 
@@ -371,6 +378,8 @@ class Driver:
         If the step is the claim, a bounded run (see `Policy`) then ends the round.
         """
         round_, place = view.round, view.submission
+        if record.attempts or record.next_try_at:
+            self._failures.recovered(replace(record, reason=""))
         if (record.round_id, step) in self._left or round_ is None or place is None:
             return
         self._left.add((record.round_id, step))

@@ -100,7 +100,7 @@ class Failures:
             return None
         wait = _BACKOFF.after(failures) if is_attempt else _NO_ATTEMPT_PAUSE
         deadline = self._deadline(round_id)
-        if deadline is not None:  # a retry after the deadline is useless
+        if deadline is not None and deadline > self._now():  # a retry after the deadline may be useless
             wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
             most = self._left_to_retry(record, of_store=isinstance(error, StoreUnavailable))
@@ -129,7 +129,7 @@ class Failures:
     def recovered(self, record: RoundRecord) -> None:
         """Forget the failures of a round after a successful look. In the state READY, the journal keeps them."""
         self.forget(record.round_id)
-        if record.attempts and record.state is not State.READY and not record.state.is_final:
+        if (record.attempts or record.next_try_at) and record.state is not State.READY and not record.state.is_final:
             self._steps.keep(replace(record, attempts=0, next_try_at=0))
 
     def forget(self, round_id: int) -> None:
@@ -144,9 +144,9 @@ class Failures:
         """
         if isinstance(error, _PASSING):
             return True
-        if record.state in NOT_JOINED:
+        if record.state in NOT_JOINED and not self._steps.attempts(f"join:{record.round_id}"):
             return False
-        if self._steps.update_on_disk(record.round_id) is not None:
+        if self._has_update(record.round_id):
             deadline = self._deadline(record.round_id)
             is_ahead = deadline is not None and self._now() <= deadline
             return is_ahead or failures < _MOST_FAILURES or isinstance(error, StoreError)
@@ -154,6 +154,13 @@ class Failures:
             return True
         is_of_endpoint = isinstance(error, ChainError) and not isinstance(error, ProgramError)
         return failures < _MOST_FAILURES and (is_of_endpoint or isinstance(error, InternalError))
+
+    def _has_update(self, round_id: int) -> bool:
+        """Return whether a round has a finished update. An unreadable folder may have one."""
+        try:
+            return self._steps.update_on_disk(round_id) is not None
+        except OSError:
+            return True
 
     def _left_to_retry(self, record: RoundRecord, *, of_store: bool = False) -> float:
         """Return how many seconds a retry may wait for a busy server and still meet the deadline."""

@@ -61,8 +61,12 @@ class Joining:
         joining = self.journal.count(states=[State.SEEN, State.JOINING])
         return max(0, balance - joining * self.policy.criteria.join_cost)
 
+    def record_of_joined(self, round_: Round) -> RoundRecord:
+        """Return a new journal row for a round that this wallet has joined outside this daemon."""
+        return replace(self.record(round_, "joined outside this daemon"), state=State.WAITING)
+
     def record(self, round_: Round, reason: str) -> RoundRecord:
-        """Return a new journal row for a round that this wallet will join or has joined."""
+        """Return a new journal row for a round that this wallet will join."""
         return RoundRecord(
             round_id=round_.id,
             state=State.SEEN,

@@ -115,10 +115,12 @@ class Steps:
     def drop_withheld(self, round_id: int) -> None:
         """Remove a withheld update, so that the round is trained again. Any checkpoint stays in the folder.
 
-        If a forced run has published the update, forget its CID. If a submission of it was signed, keep the update.
+        If a forced run has published the update, forget its CID. If a submission of it landed or may land, keep the
+        update.
         """
         update = self.update_on_disk(round_id)
-        if update is None or not update.withheld or self.attempts(f"submit:{round_id}"):
+        signed = self.attempts(f"submit:{round_id}")
+        if update is None or not update.withheld or any(one.outcome in ("pending", "landed") for one in signed):
             return
         record = self.journal.get(round_id)
         if record is not None:

@@ -46,7 +46,7 @@ async def test_rewards_of_the_past_are_claimed(world: World) -> None:
     await by_hand(world, unpaid, bps=0)
     async with world.daemon():
         await world.diary.reaches(earned, State.CLAIMED)
-    assert world.diary.states(earned) == [State.SEEN, State.CLAIMING, State.CLAIMED]
+    assert world.diary.states(earned) == [State.WAITING, State.CLAIMING, State.CLAIMED]
     assert world.diary.states(unpaid) == []
     assert world.executor.trained == 0
 

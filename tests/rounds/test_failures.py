@@ -18,12 +18,14 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import CLOCK_SYSVAR, RpcClient
 from decloud_pl.chain.send import Sender
+from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import (
     ContentNotFound,
     DecloudError,
     DecodeError,
+    MachineShortage,
     RpcRejected,
     RpcUnavailable,
     StoreRejected,
@@ -187,7 +189,7 @@ async def test_a_finished_update_survives_an_endpoint_that_is_behind(bench: Benc
         again = await bench.driver.drive(ROUND)
         assert again is not None
         assert bench.is_kept
-        assert f"does not show that this wallet has joined round {ROUND}" in bench.record.reason
+        assert f"shows round {ROUND} as it was earlier, or not at all" in bench.record.reason
         bench.time.passes(again.seconds)
 
 
@@ -200,11 +202,21 @@ async def test_a_joined_round_that_stays_away_from_the_chain_ends(bench: Bench) 
     assert (bench.record.state, bench.record.reason) == (State.FAILED, "the round does not exist on this network")
 
 
-async def test_a_round_that_was_never_joined_ends_at_once_if_it_is_not_on_chain(bench: Bench) -> None:
-    bench.is_in(State.JOINING)
-    bench.chain.round = bench.chain.place = None
+@pytest.mark.parametrize("state", [State.SEEN, State.JOINING])
+async def test_a_round_to_join_survives_an_endpoint_that_is_behind(bench: Bench, state: State) -> None:
+    """It got its row after a look that showed it open."""
+    bench.is_in(state)
+    shown = bench.chain.round
+    assert shown is not None
+    bench.chain.place = None
+    for early in (None, replace(shown, status=RoundStatus.WAITING_VALIDATOR)):
+        bench.chain.round = early
+        again = await bench.driver.drive(ROUND)
+        assert again is not None
+        bench.time.passes(again.seconds)
+    bench.chain.round = shown  # its training has begun
     assert await bench.driver.drive(ROUND) is None
-    assert bench.record.state is State.FAILED
+    assert bench.record.state is State.MISSED
 
 
 @pytest.mark.parametrize("error", [REFUSED, MISREAD, INTERNAL, StoreRejected("The key is wrong."), TrainingError("?")])
@@ -214,12 +226,48 @@ def test_no_error_deletes_a_finished_update_before_the_deadline(bench: Bench, er
     assert bench.is_kept
 
 
-async def test_an_internal_error_ends_the_round_after_its_deadline(bench: Bench) -> None:
+async def test_after_the_deadline_an_internal_error_ends_the_round_within_about_an_hour(bench: Bench) -> None:
     bench.is_in(State.WAITING)
-    await bench.driver.drive(ROUND)  # it reads the deadline
+    assert await bench.driver.drive(ROUND) is None  # it reads the deadline
     bench.is_in(State.PUBLISHING, finished=True)
-    bench.fails(*[INTERNAL] * 76)  # with the pauses, longer than an hour
+    bench.time.passes(WINDOW)
+    bench.fails(*[INTERNAL] * 63)
+    assert not bench.record.state.is_final
+    assert bench.time.monotonic > 50 + WINDOW + 3000
+    bench.fails(*[INTERNAL] * 4)
     assert bench.record.state is State.FAILED
+
+
+def test_a_folder_that_cannot_be_read_ends_no_round_with_an_update(bench: Bench) -> None:
+    bench.is_in(State.PUBLISHING, finished=True)
+    file = bench.steps.folder(ROUND) / UPDATE_FILE
+    file.unlink()
+    file.mkdir()  # reading it is an OSError, also for root
+    bench.fails(*[INTERNAL] * 9)
+    assert not bench.record.state.is_final
+
+
+def test_a_join_that_may_be_on_chain_survives_an_endpoint_that_refuses_requests(bench: Bench) -> None:
+    bench.is_in(State.JOINING)
+    log = JournalTransactionLog(bench.steps.journal)
+    log.record(f"join:{ROUND}", Attempt("1" * 64, "1" * 32, 9, b"wire", "pending", 5000, 10**6))
+    bench.fails(*[REFUSED] * 20)
+    assert not bench.record.state.is_final
+
+
+async def test_a_shortage_that_is_over_leaves_no_trace_in_the_row(bench: Bench) -> None:
+    bench.is_in(State.WAITING)
+    bench.fails(MachineShortage("The disk is full."))
+    assert (bench.record.attempts, bench.record.next_try_at > 0) == (0, True)
+    assert await bench.driver.drive(ROUND) is None
+    assert bench.record.next_try_at == 0
+
+
+async def test_a_step_that_is_left_to_the_user_does_not_keep_an_earlier_failure_as_its_reason(bench: Bench) -> None:
+    bench.is_in(State.TRAINING)
+    bench.fails(BUSY)
+    assert await bench.driver.drive(ROUND) is None
+    assert (bench.record.attempts, bench.record.reason) == (0, "")
 
 
 @pytest.mark.parametrize(("error", "kept"), [(REFUSED, 200), (MISREAD, 63), (INTERNAL, 63), (TrainingError("?"), 3)])

@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 HIDDEN = "…"
-# A URL ends at a space or a quote. A comma ends it only if another URL follows.
-_ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\s'\"<>])*)", re.IGNORECASE)
+COMMA_BETWEEN_URLS = r"(?i:,(?=[a-z][a-z0-9+.-]*://))"
+"""A regular expression: a URL may contain commas, so a comma ends it only if another URL follows."""
+# A URL ends at a space or a quote.
+_ADDRESS = re.compile(rf"\b([a-z][a-z0-9+.-]*)://((?:(?!{COMMA_BETWEEN_URLS})[^\s'\"<>])*)", re.IGNORECASE)
 _PUNCTUATION = ".,;:!)]}"
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 

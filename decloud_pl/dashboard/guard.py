@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import hmac
 from html import escape
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -153,11 +153,8 @@ def _query(scope: Scope) -> list[tuple[str, str]]:
 
 
 def _cookie(headers: Headers, name: str) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
+    # `SimpleCookie` would drop our cookie if one before it is malformed. Programs on other ports set cookies here, too.
+    return cookie_parser(headers.get("cookie", "")).get(name, "")
 
 
 def _with_headers(send: Send) -> Send:

@@ -224,7 +224,7 @@ class Pages:
                 ui.navigate.history.replace(frame.link("/skipped", q=field.value.strip(), **address_of(sorting, "at")))
                 await again()
 
-            Text("h2", "Reasons, most frequent first (… replaces a number)")
+            Text("h2", "The most frequent reasons (… replaces a number, a CID, an address or quoted text)")
             reasons = Table(
                 REASON_COLUMNS, name="reasons", label="Reasons and their frequency", empty="No skipped rounds."
             )

@@ -17,7 +17,7 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.track_record import TrackRecord, latest_network, track_records
 from decloud_pl.observers.activity_reader import ActivityReader, DaemonStatus, LogEntry, log
-from decloud_pl.observers.plots import accuracies
+from decloud_pl.observers.plots import accuracies, losses
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, MetricsRow, read_metrics
 
 PAGE_SIZE = 50
@@ -127,7 +127,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Skips:
-    """One page of skipped rounds, and each reason with the number of rounds that were skipped for it.
+    """One page of skipped rounds, and the reasons, each with the number of rounds that were skipped for it.
 
     ``count`` is the number of skipped rounds on all pages.
     """
@@ -275,8 +275,7 @@ class Views:
         if round_id is None:
             return Curves(None, [], [])
         metrics = self._metrics(journal, round_id)
-        losses = [(float(metric.step), metric.loss) for metric in metrics if metric.loss is not None]
-        return Curves(round_id, thinned(losses), thinned(accuracies(metrics)))
+        return Curves(round_id, thinned(losses(metrics)), thinned(accuracies(metrics)))
 
     def _metrics(self, journal: JournalReader, round_id: int) -> list[MetricsRow]:
         if journal.owner is None:
@@ -288,12 +287,12 @@ class Views:
         deadline = activity.deadlines().get(entry.round_id)
         fits = [metric for metric in metrics if metric.stage == "fit" and metric.total_steps]
         measured = [metric.accuracy for metric in metrics if metric.accuracy is not None]
-        losses = [metric.loss for metric in metrics if metric.loss is not None]
+        fit_losses = losses(metrics)
         return Active(
             entry,
             None if deadline is None or entry.state.is_final else int(deadline - now),
             fits[-1] if fits else None,
-            losses[-1] if losses else None,
+            fit_losses[-1][1] if fit_losses else None,
             measured[-1] if measured else entry.accuracy_before,
         )
 

@@ -18,7 +18,14 @@ from decloud_pl.journal.reader import JournalReader, conditions
 from decloud_pl.journal.schema import connect_read_only
 from decloud_pl.observers.activity import ACTIVITY_FILE
 
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_VARYING = re.compile(
+    r"""(?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)"""  # quoted text, but no apostrophe inside a word
+    r"|[A-Za-z0-9]{32,}"  # CIDs, addresses and signatures
+    r"|\d+(?:[.,]\d+)*"
+)
+"""The parts of a reason that differ from round to round."""
+_MOST_REASONS = 50
+_OTHER = "other"
 _DEAD_AFTER = 15.0
 """Seconds without a heartbeat after which a daemon is considered dead. Another process may have its PID by then."""
 _EVENTS = (("skipped", "skips", "reason"), ("trouble", "troubles", "message"))
@@ -101,15 +108,22 @@ class ActivityReader:
         return found
 
     def skip_reasons(self) -> list[tuple[str, int]]:
-        """Return each reason for a skip with the number of skipped rounds, the most frequent reason first.
+        """Return the 50 most frequent reasons for a skip, each with the number of skipped rounds.
 
-        Reasons that differ only in their numbers are counted together, with ``…`` in place of each number.
+        The most frequent reason is first. All further reasons are counted together, as the reason ``other``.
+
+        Reasons that differ only in numbers, quoted text, CIDs or addresses are counted together, with ``…`` in place of
+        each. The limit is necessary because the creators of rounds choose other words in a reason, too.
         """
         counts: Counter[str] = Counter()
         question = "SELECT reason, COUNT(*) FROM skips WHERE scope = ? GROUP BY reason"
         for reason, count in self._ask(question, (self._scope,)):
-            counts[_NUMBER.sub("…", reason)] += count
-        return counts.most_common()
+            counts[_VARYING.sub("…", reason)] += count
+        shown = dict(counts.most_common(_MOST_REASONS))
+        rest = counts.total() - sum(shown.values())
+        if rest:
+            shown[_OTHER] = shown.get(_OTHER, 0) + rest
+        return list(shown.items())
 
     def deadlines(self) -> dict[int, float]:
         """Return the next deadline of each round in progress, in Unix seconds of this machine."""

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.legible import legible
+from decloud_pl.redact import COMMA_BETWEEN_URLS
 from decloud_pl.rounds.events import Audited, Changed, Connected, DaemonEvent, Looked, Trouble
 
 logger = logging.getLogger(__name__)
@@ -277,7 +279,8 @@ async def _addresses(urls: str, seconds: float) -> tuple[list[Address], list[str
             "notify_urls is set, but the package apprise is not installed.",
             fix="Install it with `pip install 'decloud_pl[notify]'`, or unset notify_urls.",
         )
-    addresses = [Address(url, seconds) for url in urls.replace(",", " ").split()]
+    parts = (part.strip(",") for part in re.split(rf"\s+|{COMMA_BETWEEN_URLS}", urls))
+    addresses = [Address(url, seconds) for url in parts if url]
     services = await asyncio.gather(*(address.check() for address in addresses))
     if not all(services):
         raise ConfigError(

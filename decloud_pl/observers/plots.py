@@ -28,14 +28,19 @@ def curves(metrics: Sequence[MetricsRow], title: str) -> Figure:
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title)
-    losses = [(metric.step, metric.loss) for metric in metrics if metric.loss is not None]
-    if losses:
-        axes.plot(*zip(*losses, strict=True), color=_BLUE, linewidth=1.2, label="loss")
+    line = losses(metrics)
+    if line:
+        axes.plot(*zip(*line, strict=True), color=_BLUE, linewidth=1.2, label="loss")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss", color=_BLUE)
     axes.grid(visible=True, alpha=0.3)
     _accuracy(axes.twinx(), metrics)
     return figure
+
+
+def losses(metrics: Sequence[MetricsRow]) -> list[tuple[int, float]]:
+    """Return (optimizer step, loss) of the training. Trials and the last fit count steps of their own."""
+    return [(metric.step, metric.loss) for metric in metrics if metric.stage == "fit" and metric.loss is not None]
 
 
 def accuracies(metrics: Sequence[MetricsRow]) -> list[tuple[int, float]]:

@@ -60,7 +60,8 @@ class TrainerCollector(Collector):
         yield CounterMetricFamily("decloud_earned_lamports", "Lamports claimed as rewards.", value=earned)
         yield CounterMetricFamily("decloud_spent_lamports", "Lamports spent on fees and deposits.", value=spent)
         skipped = dict(activity.skip_reasons())
-        yield _gauge("decloud_skipped_rounds", "Rounds that were not joined, by reason.", skipped, "reason")
+        help_text = "Rounds that were not joined, by the most frequent reasons. `other` counts the rest."
+        yield _gauge("decloud_skipped_rounds", help_text, skipped, "reason")
 
     def _daemon(self, activity: ActivityReader) -> Iterator[Metric]:
         now = time.time()

@@ -3,7 +3,7 @@
 ::
 
     reports/<network, program and wallet>/<round>/
-        metrics.csv     one line per message of the worker, appended during the training
+        metrics.csv     one line per message of the worker with a measurement, appended during the training
         config.json     the settings of the training, without secrets
         notes.txt       the notes of the worker, each with its time
         curves.png      loss and accuracy; a child process plots them, so the daemon imports no plotting library
@@ -38,6 +38,9 @@ CURVES_FILE = "curves.png"
 NOTES_FILE = "notes.txt"
 COLUMNS = ("time", "stage", "epoch", "step", "total_steps", "loss", "accuracy")
 _LONGEST_DRAWING = 60.0
+_LONGEST_LINE = 1000
+"""The most characters of a line of ``metrics.csv``. Python's reader of CSV raises an error for a very long field."""
+_MOST_STEPS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,12 @@ class ReportWriter:
         file = self._files.get(event.round_id)
         if file is None:
             file = self._files[event.round_id] = self._open(event.round_id)
-        loss, accuracy = (None if value is None else f"{value:.6g}" for value in (event.loss, event.accuracy))
-        row = (f"{self._now():.3f}", event.stage, event.epoch, event.step, event.total_steps, loss, accuracy)
-        csv.writer(file, lineterminator="\n").writerow(row)
-        file.flush()  # the dashboard reads the file during the training
+        # A message with only a note or a stage has no line.
+        if event.step or event.loss is not None or event.accuracy is not None:
+            loss, accuracy = (None if value is None else f"{value:.6g}" for value in (event.loss, event.accuracy))
+            row = (f"{self._now():.3f}", event.stage, event.epoch, event.step, event.total_steps, loss, accuracy)
+            csv.writer(file, lineterminator="\n").writerow(row)
+            file.flush()  # the dashboard reads the file during the training
         if event.note:
             self._note(event.round_id, event.note)
 
@@ -153,7 +158,7 @@ def read_metrics(path: Path) -> list[MetricsRow]:
     """Return the lines of a ``metrics.csv``; an empty list if the file does not exist.
 
     An interrupted training resumes from its checkpoint and repeats some steps. Of a repeated step, only the latest line
-    is returned. An incomplete last line is ignored.
+    is returned. Lines that are incomplete or malformed are ignored, and so are lines of a fit before its first step.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -161,11 +166,14 @@ def read_metrics(path: Path) -> list[MetricsRow]:
         return []
     kept: list[MetricsRow] = []
     reached = 0
-    for line in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+    lines = [line for line in text[: text.rfind("\n") + 1].splitlines() if len(line) <= _LONGEST_LINE]
+    for line in csv.DictReader(lines, quoting=csv.QUOTE_NONE):  # so that a stray quote affects only its own line
         metric = _metric(line)
         if metric is None:
             continue
         if metric.stage == "fit":
+            if not metric.step:
+                continue
             if metric.step <= reached:
                 cut = next(index for index, row in enumerate(kept) if row.stage == "fit" and row.step >= metric.step)
                 kept[cut:] = [row for row in kept[cut:] if row.stage == "baseline"]
@@ -176,7 +184,7 @@ def read_metrics(path: Path) -> list[MetricsRow]:
 
 def _metric(row: Mapping[str, str | None]) -> MetricsRow | None:
     try:
-        return MetricsRow(
+        metric = MetricsRow(
             float(row["time"] or ""),
             str(row["stage"]),
             int(row["epoch"] or 0),
@@ -187,3 +195,5 @@ def _metric(row: Mapping[str, str | None]) -> MetricsRow | None:
         )
     except (KeyError, ValueError, TypeError):
         return None
+    counts = (metric.epoch, metric.step, metric.total_steps)
+    return metric if all(0 <= count <= _MOST_STEPS for count in counts) else None

@@ -37,6 +37,23 @@ def test_every_address_gets_a_message(
     assert sorted(path for _, path in inbox.log) == ["/one", "/two"]
 
 
+@pytest.mark.parametrize(
+    ("urls", "count"),
+    [
+        ("{0}?to=a@x,b@x", 1),
+        ("{0},{1}", 2),
+        (" {0}, {1},\n", 2),
+        ("{0}?to=a@x,b@x,{1}", 2),
+    ],
+)
+def test_a_comma_separates_addresses_only_before_a_scheme(
+    urls: str, count: int, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DECLOUD_NOTIFY_URLS", urls.format(address(inbox, "one"), address(inbox, "two")))
+    assert main(["notify", "test"]) == 0
+    assert sorted(path.partition("?")[0] for _, path in inbox.log) == ["/one", "/two"][:count]
+
+
 def test_the_one_that_fails_is_named_without_its_address(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

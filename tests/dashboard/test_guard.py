@@ -242,6 +242,12 @@ def test_a_cookie_that_cannot_be_read_is_none(url: str, given: str) -> None:
     assert asked(url, "/", f"Cookie: {given.replace('NAME', name)}")[0] == 403
 
 
+@pytest.mark.parametrize("before", ['theme={"dark":true}', "a=b c", "flag", "a b=c", "=", 'a="', ""])
+def test_a_cookie_of_another_program_hides_no_token(url: str, before: str) -> None:
+    for header in (f"{before}; {cookie(url)}", f"{cookie(url)}; {before}"):
+        assert asked(url, "/", f"Cookie: {header}")[0] == 200
+
+
 @pytest.mark.parametrize("host", ["[", "[::1", "\xff\xfe", "a" * 6000, "evil.test", "127.0.0.1@evil.test"])
 def test_a_host_that_cannot_be_read_is_not_this_machine(url: str, host: str) -> None:
     assert asked(url, "/", f"Cookie: {cookie(url)}", host=host)[0] == 403

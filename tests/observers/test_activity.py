@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
 import logging
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import base58
 import pytest
 
 from decloud_pl.chain.endpoints import RpcHealth
@@ -123,6 +127,36 @@ def test_reasons_are_counted_without_their_numbers(tmp_path: Path) -> None:
         assert reader.skip_reasons() == [("its reward of … SOL is too small", 3)]
     activity.close()
     journal.close()
+
+
+def test_reasons_are_counted_without_what_strangers_choose(tmp_path: Path) -> None:
+    digests = [hashlib.sha256(str(number).encode()).digest() for number in range(1000)]
+    cids = ["b" + base64.b32encode(b"\1\x55\x12\x20" + digest).decode().lower().rstrip("=") for digest in digests]
+    creators = [base58.b58encode(digest).decode() for digest in digests]
+    activity = activity_of(
+        tmp_path,
+        *(Skipped(number, f"its model_cid: {cid!r} is not a CID") for number, cid in enumerate(cids)),
+        *(Skipped(1000 + number, f"its creator {creator} is blocked") for number, creator in enumerate(creators)),
+        Skipped(2000, "its validator's record isn't known"),
+    )
+    with ActivityReader(tmp_path, OWNER) as reader:
+        assert dict(reader.skip_reasons()) == {
+            "its model_cid: … is not a CID": 1000,
+            "its creator … is blocked": 1000,
+            "its validator's record isn't known": 1,
+        }
+    activity.close()
+
+
+def test_rare_reasons_are_counted_together(tmp_path: Path) -> None:
+    words = ["".join(letters) for letters in itertools.product("abcdefgh", repeat=2)]
+    skips = [*words, *words[:5], "other", "other"]
+    activity = activity_of(tmp_path, *(Skipped(number, reason) for number, reason in enumerate(skips)))
+    with ActivityReader(tmp_path, OWNER) as reader:
+        reasons = reader.skip_reasons()
+    activity.close()
+    assert dict(reasons[:6]) == dict.fromkeys([*words[:5], "other"], 2) | {"other": 2 + len(words) - 49}
+    assert (len(reasons), sum(count for _, count in reasons)) == (50, len(skips))
 
 
 def test_skips_and_troubles_are_bounded(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.writer import Journal
 from decloud_pl.legible import legible
 from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
+from decloud_pl.observers.activity_reader import ActivityReader
 from decloud_pl.observers.metrics_server import metrics_server
 from decloud_pl.observers.prometheus import exposition
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
@@ -84,12 +85,43 @@ def test_strangers_words_are_labels_and_nothing_else(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in shown.decode().split("\n"))
     assert len(shown) < len(texts) * 40_000
     found = [sample for family in text_string_to_metric_families(shown.decode()) for sample in family.samples]
-    skipped = [sample.labels["reason"] for sample in found if sample.name == "decloud_skipped_rounds"]
-    assert len(set(skipped)) == len(skipped)
-    assert set(skipped) == {legible(re.sub(r"\d[\d,.]*", "…", text)) for text in texts}
+    skipped = [sample for sample in found if sample.name == "decloud_skipped_rounds"]
+    labels = {sample.labels["reason"] for sample in skipped}
+    assert len(labels) == len(skipped)
+    with ActivityReader(tmp_path, OWNER) as reader:
+        assert labels == {legible(reason) for reason, _ in reader.skip_reasons()}
+    assert sum(sample.value for sample in skipped) == len(texts)
     assert [sample.value for sample in found if sample.name == "decloud_up"] == [1]
     (convention,) = [sample for sample in found if sample.name == "decloud_convention_info"]
     assert convention.labels == {"convention": legible(HOSTILE["label"])}
+
+
+def test_strangers_cannot_add_labels_without_end(tmp_path: Path) -> None:
+    Journal(tmp_path / JOURNAL_FILE, OWNER).close()
+    activity = Activity(tmp_path / ACTIVITY_FILE, owner=OWNER, facts={}, health=RpcHealth())
+    for number in range(1000):
+        activity.report(
+            Skipped(number, f"your settings exclude the data set {'abcdefghij'[number % 10] * (number % 31)}")
+        )
+    shown = exposition(tmp_path).decode()
+    activity.close()
+    found = [sample for family in text_string_to_metric_families(shown) for sample in family.samples]
+    skipped = {sample.labels["reason"]: sample.value for sample in found if sample.name == "decloud_skipped_rounds"}
+    assert len(skipped) == 51
+    assert sum(skipped.values()) == 1000
+    assert skipped["other"] > 500
+
+
+async def test_accumulated_gradients_begin_at_step_0(tmp_path: Path) -> None:
+    with Journal(tmp_path / JOURNAL_FILE, OWNER) as journal:
+        journal.save(RoundRecord(1, State.TRAINING, "custom", "digits", "x", 10))
+    reports = ReportWriter(tmp_path / REPORTS_FOLDER / OWNER.folder, {})
+    for step, loss in ((0, 2.3), (1, 2.0)):
+        reports.report(Training(1, "fit", 0, step, 100, loss, None))
+    await reports.aclose()
+    shown = exposition(tmp_path).decode()
+    assert 'decloud_training_progress_ratio{round="1"} 0.01' in shown
+    assert 'decloud_training_loss{round="1"} 2.0' in shown
 
 
 def test_nothing_is_there_yet(tmp_path: Path) -> None:

@@ -232,6 +232,11 @@ async def test_off_by_default() -> None:
         assert notifiers == []
 
 
+async def test_an_address_may_have_several_recipients() -> None:
+    async with notifying(NotifyConfig(), "mailto://me:pw@gmail.com?to=a@x.com,b@x.com", RpcHealth()) as notifiers:
+        assert len(notifiers) == 1
+
+
 async def test_an_unknown_address_is_refused_without_being_repeated() -> None:
     with pytest.raises(ConfigError, match="Apprise does not support") as caught:
         async with notifying(NotifyConfig(), "nonsense-SECRET", RpcHealth()):

@@ -41,6 +41,8 @@ async def test_a_training_leaves_metrics_settings_and_curves(tmp_path: Path) -> 
     writer = ReportWriter(tmp_path, {"epochs": 2}, now=lambda: 12.5)
     writer.report(Training(3, "prepare", 0, 0, 0, None, None))
     writer.report(Training(3, "probe", 0, 0, 0, None, None, "Probe: nothing was better."))
+    writer.report(Training(3, "choose", 0, 0, 0, None, None))
+    writer.report(Training(3, "probe", 0, 7, 9, 5.5, None))
     writer.report(Training(3, "baseline", 0, 0, 0, None, 0.1))
     for step in (1, 50, 100):
         writer.report(fit(step, 1 / step))
@@ -51,16 +53,14 @@ async def test_a_training_leaves_metrics_settings_and_curves(tmp_path: Path) -> 
     await writer.aclose()
     lines = (tmp_path / "3" / METRICS_FILE).read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
-    assert lines[1:5] == [
-        "12.500,prepare,0,0,0,,",
-        "12.500,probe,0,0,0,,",
-        "12.500,baseline,0,0,0,,0.1",
-        "12.500,fit,0,1,100,1,",
-    ]
+    # Messages without a measurement have no line.
+    assert lines[2:4] == ["12.500,baseline,0,0,0,,0.1", "12.500,fit,0,1,100,1,"]
     assert (tmp_path / "3" / NOTES_FILE).read_text() == "1970-01-01T00:00:12+00:00 Probe: nothing was better.\n"
     assert json.loads((tmp_path / "3" / CONFIG_FILE).read_text()) == {"epochs": 2}
     assert (tmp_path / "3" / CURVES_FILE).read_bytes().startswith(PNG)
-    assert plots.accuracies(read_metrics(tmp_path / "3" / METRICS_FILE)) == [(0, 0.1), (100, 0.9)]
+    metrics = read_metrics(tmp_path / "3" / METRICS_FILE)
+    assert plots.accuracies(metrics) == [(0, 0.1), (100, 0.9)]
+    assert plots.losses(metrics) == [(1, 1.0), (50, 0.02), (100, 0.01)], "without the steps of a trial"
 
 
 def test_a_resumed_training_replaces_the_steps_it_repeats(tmp_path: Path) -> None:
@@ -68,6 +68,35 @@ def test_a_resumed_training_replaces_the_steps_it_repeats(tmp_path: Path) -> Non
     rows = ["1,prepare,0,0,0,,", "1,fit,0,10,100,2,", "1,fit,0,20,100,1,", "2,prepare,0,0,0,,", "2,fit,0,15,100,1.5,"]
     path.write_text("\n".join([",".join(COLUMNS), *rows, "3,fit,0,"]))  # the last line is incomplete
     assert [(row.stage, row.step) for row in read_metrics(path) if row.stage == "fit"] == [("fit", 10), ("fit", 15)]
+
+
+async def test_a_note_at_the_end_of_a_fit_keeps_the_curve(tmp_path: Path) -> None:
+    writer = ReportWriter(tmp_path, {}, now=lambda: 1.0)
+    for step in (1, 2):
+        writer.report(fit(step, 1 / step))
+    writer.report(Training(3, "fit", 0, 0, 0, None, None, "Stopped after 2 of 100 steps."))
+    await writer.aclose()
+    assert [row.loss for row in read_metrics(tmp_path / "3" / METRICS_FILE)] == [1.0, 0.5]
+    assert (tmp_path / "3" / NOTES_FILE).read_text().endswith(" Stopped after 2 of 100 steps.\n")
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"),
+    [
+        (["1,prepare,0,0,0,,", "1,fit,0,0,100,2.3,", "1,fit,0,1,100,2,"], [1]),  # accumulated gradients
+        (["1,fit,0,1,100,2,", "1,fit,0,2,100,1,", "1,fit,0,0,0,,"], [1, 2]),  # a note of an earlier version
+        (["1,fit,0,-1,100,2,", "1,fit,0,1,-100,2,", "1,fit,0,1,100,2,"], [1]),
+        (["1,fit,0,5,100,2,", "1,fit,0,3,100,2,", "1,fit,0,5,100,2,", "1,fit,0,5,100,2,"], [3, 5]),
+        (["1,fit,0,1,100,2,", f"1,fit,0,{'9' * 400},100,2,", f"1,fit,0,2,{'9' * 400},2,"], [1]),
+        (['1,"fit,0,1,100,2,', "1,fit,0,1,100,2,"], [1]),
+        ([f"1,{'x' * 200_000},0,1,100,2,", "1,fit,0,1,100,2,"], [1]),
+        (["", ",,,,,,", "1", "fit", "1,fit,0,1,100,2,,,,,", "\0,\0"], [1]),
+    ],
+)
+def test_odd_rows_leave_the_other_rows(tmp_path: Path, rows: list[str], steps: list[int]) -> None:
+    path = tmp_path / METRICS_FILE
+    path.write_text("\n".join([",".join(COLUMNS), *rows, ""]))
+    assert [row.step for row in read_metrics(path) if row.stage == "fit"] == steps
 
 
 def test_no_file_has_no_metrics(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def _requests(nursery: Nursery, spec: Spec, parties: Parties, proxy: Fault
     await nursery.start(spec)
     warm = parties.post()
     await parties.until_joined(warm, 60)
-    await asyncio.sleep(1)
+    await asyncio.sleep(3)  # the daemon looks at the round again two seconds after its last event
     proxy.calls.clear()
     await parties.until_joined(parties.post(), 60)
     calls = list(proxy.calls)

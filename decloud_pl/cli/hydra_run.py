@@ -52,7 +52,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
 
     from decloud_pl.cli.config.shown import value_at
     from decloud_pl.config import Tree
-    from decloud_pl.config.layers import leaves_of
+    from decloud_pl.config.group_files import leaves_of
     from decloud_pl.config.load import hydra_overrides
     from decloud_pl.config.values import hydra_text
     from decloud_pl.redact import redact, redact_tree

@@ -54,4 +54,7 @@ def _as_ours(error: Exception) -> DecloudError | None:
             return ConfigError(f"{where}.", fix="Set TMPDIR to a writable folder with free space.")
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return cannot_be_written(error)
+        if error.errno in (errno.EACCES, errno.ENAMETOOLONG, errno.ENOTDIR) and isinstance(error.filename, str):
+            fix = "Check its permissions, or set DECLOUD_HOME to another folder."
+            return ConfigError(f"{error.filename} cannot be used: {error.strerror}.", fix=fix)
     return shortage(error)

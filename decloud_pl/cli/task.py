@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from decloud_pl.errors import RoundError, TrainingStopped
 
 if TYPE_CHECKING:
     from decloud_pl.config import Settings
+    from decloud_pl.journal.record import RoundRecord
+
+_SUCCESSES = ("submitted", "claiming", "claimed", "unrewarded")
 
 
 def run_task(settings: Settings, preset: str) -> int:
@@ -35,6 +39,9 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
         settings: the checked settings.
         preset: name of the preset, for display.
         plain: print lines instead of the live view, even on a terminal.
+
+    Raises:
+        RoundError: ``settings.round`` ended without success; see `failure_of`.
     """
     import asyncio
     import os
@@ -64,7 +71,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
 
     left_open: list[str] = []
 
-    async def work() -> int:
+    async def work() -> RoundError | None:
         async with (
             keep_alive(os.environ),
             assemble(settings, wallet, reporter, preset=preset, wait_for_endpoint=wait) as daemon,
@@ -72,10 +79,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
             if await run_until_stopped(daemon, reporter.stopping):
                 left_open.extend(said_at_the_end(daemon.open_rounds(), time.time()))
                 left_open.append("Stopped. Run the same command again to resume.")
-            if settings.round is None:
-                return 0
-            ends = {record.state.value for record in daemon.ended}
-            return 10 if "failed" in ends else RoundError.exit_code if "withheld" in ends else 0
+            return None if settings.round is None else failure_of(daemon.ended)
 
     with reporter:
         if isinstance(reporter, TerminalReporter):
@@ -83,10 +87,25 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
             reporter.say(f"Network {settings.network.name}. Updates are read as {described}.")
             for line in banner(settings, preset, str(wallet.address)):
                 reporter.say(line)
-        code = asyncio.run(work())
+        failure = asyncio.run(work())
     for line in left_open:
         reporter.say(line)
-    return code
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def failure_of(ended: Sequence[RoundRecord]) -> RoundError | None:
+    """Return the error for the first round that ended without success, or None.
+
+    A round whose update was scored is a success, even if it paid no reward. So is a round whose reward the user must
+    claim, because ``auto_claim`` is off: it ends as ``submitted`` or ``claiming``.
+    """
+    for record in ended:
+        if record.state.value not in _SUCCESSES:
+            why = ", ".join(filter(None, (record.state.value, record.reason.rstrip("."))))
+            return RoundError(f"Round {record.round_id}: {why}.")
+    return None
 
 
 def _run_one_experiment(settings: Settings) -> int:

@@ -41,9 +41,9 @@ class ConfigFile:
         Raises:
             ConfigError: the file cannot be read, or an entry is not a valid setting.
         """
-        if self.path.exists() and not self.path.is_file():  # reading from a pipe would wait for a writer
-            raise ConfigError(f"{self.path} is not a regular file.", fix="Move it to another place.")
         try:
+            if self.path.exists() and not self.path.is_file():  # reading from a pipe would wait for a writer
+                raise ConfigError(f"{self.path} is not a regular file.", fix="Move it to another place.")
             with self.path.open("rb") as file:
                 data = file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
@@ -54,7 +54,8 @@ class ConfigFile:
                 ) from None
             return {}
         except OSError as error:
-            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
+            fix = "Check its permissions, or set DECLOUD_HOME to another folder."
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix=fix) from error
         if len(data) > _MOST_BYTES:
             raise ConfigError(f"{self.path} is larger than {_MOST_BYTES >> 20} MB, too large for settings.", fix=_MEND)
         values, mode = parse(data, str(self.path), self.path.parent), self.mode() or 0

@@ -10,13 +10,14 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from decloud_pl.config import names
 from decloud_pl.config.file import ConfigFile
+from decloud_pl.config.group_files import DEFINED_GROUPS, definition, leaves_of, read_group_file
 from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PLACES, PRESET, find, groups, secret_names, storages
 from decloud_pl.config.schema import CONFIG_FILE, default_home
 from decloud_pl.config.training import TrainingConfig
@@ -100,11 +101,23 @@ class Sources:
 
     @cached_property
     def kept(self) -> Layer:
-        """The layer of config.json and the environment, without the values in groups that the command line changes.
+        """The layer of config.json and the environment, changed by the group choices; see `_below` and `defined`."""
+        return {**_below(self.assignments, self.command_line), **self.defined}
 
-        The command line changes a group if it makes another choice for the group; see `_below`.
+    @cached_property
+    def defined(self) -> Layer:
+        """The values that define the chosen ``rewards`` and ``storage``, unless the same or a higher layer sets them.
+
+        Reading a file may raise `OSError` or `YAMLError`.
         """
-        return _below(self.assignments, self.command_line)
+        chosen = {**self.assignments, **self.command_line}
+        return {
+            place: Assignment(place, value, chosen[group].origin)
+            for group in DEFINED_GROUPS
+            if group in chosen
+            for place, value in definition(self.folders, group, str(chosen[group].value)).items()
+            if place not in self.assignments or _rank(self.assignments[place].origin) < _rank(chosen[group].origin)
+        }
 
     @cached_property
     def files(self) -> list[Layer]:
@@ -173,17 +186,6 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
     return Sources(home, merged)
 
 
-def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each leaf of nested mappings and dataclasses: its path, such as ``network.rpc_url``, and its value."""
-    for key, value in tree.items():
-        if is_dataclass(value):
-            value = vars(value)  # noqa: PLW2901
-        if isinstance(value, dict) and value:
-            yield from leaves_of(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
     """Return the layer that consists of ``entries``. If a name occurs twice, its last assignment applies.
 
@@ -209,10 +211,15 @@ def _below(layer: Layer, above: Layer) -> Layer:
     For example, if the command line chooses another network, ``network.rpc_url`` in config.json does not apply. A value
     that was set under a short or old name (see `names.ALIASES`) always applies.
     """
-    # Short names, and values in other groups such as a storage, apply to every choice.
+    # Short names apply to every choice. So do values in other groups such as a storage; see `Sources.defined`.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
     changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
     return {place: one for place, one in layer.items() if one.name in ALIASES or not place.startswith(changed)}
+
+
+def _rank(origin: str) -> int:
+    """Return the precedence of config.json, a variable or the command line. A higher number wins."""
+    return {CONFIG_FILE: 0, COMMAND_LINE: 2}.get(origin, 1)
 
 
 def sets(key: str, place: str) -> bool:
@@ -226,15 +233,9 @@ def sets(key: str, place: str) -> bool:
 
 def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
     """Return the assignments of a preset or experiment, including its group choices and the files it extends."""
-    from omegaconf import OmegaConf
-
-    file = next((path for folder in folders if (path := folder / group / f"{name}.yaml").is_file()), None)
-    tree: Any = {} if file is None else OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    if not isinstance(tree, dict):
-        return {}
-    defaults = tree.pop("defaults", [])
+    defaults, tree, file = read_group_file(folders, group, name)
     found: dict[str, Any] = {}
-    for entry in defaults if "_self_" in defaults else [*defaults, "_self_"]:
+    for entry in defaults:
         if isinstance(entry, dict):
             pairs: Iterable[tuple[str, Any]] = ((key.rpartition("/")[2], choice) for key, choice in entry.items())
         elif entry == "_self_":

@@ -11,15 +11,18 @@ to the value of the full key.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from decloud_pl.chain.solana_cli import chosen_network
+from decloud_pl.config.group_files import leaves_of, read_group_file
 from decloud_pl.config.layers import Sources, sources
 from decloud_pl.config.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
 from decloud_pl.config.schema import Settings, Tree
+from decloud_pl.config.training import MERGED
 from decloud_pl.config.values import hydra_text, literal
 from decloud_pl.store.registry import Registry, take_providers
 
@@ -82,7 +85,7 @@ def composed(given: Sources) -> Composed:
         raise wrong_in_tree(error, tree, given) from error
     refuse_unknown_keys(plain)
     values = {**vars(plain), "secrets": given.secrets, "providers": providers, "allow_packages": given.allow_packages}
-    settings = Settings(**values, given=given.of_training())
+    settings = Settings(**values, given=tuple(sorted({*given.of_training(), *_in_own_files(given)})))
     network = settings.network
     if not network.rpc_url:  # network=solana-cli
         chosen = chosen_network()
@@ -91,6 +94,28 @@ def composed(given: Sources) -> Composed:
     if "entry" in settings.dataset:
         settings.dataset["data"] = asdict(settings.data)
     return Composed(settings, choices, given)
+
+
+def _in_own_files(given: Sources) -> Iterator[str]:
+    """Yield the places that the user's own files set in the groups to which a recipe adds values.
+
+    A packaged file yields none, also if the user names it, because it has default values.
+    """
+    for group in MERGED:
+        chosen = next((layer[group].value for layer in given.layers if group in layer), None)
+        for name in chosen if isinstance(chosen, list) else [chosen]:
+            yield from _own_places(given.folders, group, str(name))
+
+
+def _own_places(folders: Sequence[Path], group: str, name: str) -> Iterator[str]:
+    """Yield the places that the user's file sets, and those of the user's files that it extends."""
+    # Hydra, too, takes a file from the first folder, the packaged one, if both have it.
+    defaults, tree, file = read_group_file(folders, group, name)
+    if file is None or folders[0] in file.parents:
+        return
+    for entry in defaults:
+        yield from _own_places(folders, group, str(entry))
+    yield from (place for place, _ in leaves_of(tree, f"{group}."))
 
 
 def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:
@@ -127,6 +152,7 @@ def _user_node(given: Sources) -> DictConfig:
     values = {place: layer[place].placed for layer in given.files[::-1] for place in ALIASES.values() if place in layer}
     values |= {} if given.home is None else {"home": literal(str(given.home))}
     values |= {place: literal(entry.placed) for place, entry in kept.items() if place not in groups()}
+    values |= {place: entry.value for place, entry in given.defined.items()}  # a file may have interpolations
     # A file may have overwritten the interpolation of a short name with a value.
     shown = {name: f"${{alias:{place}}}" for name, place in SHORT.items()}
     node = OmegaConf.create({"defaults": [*chosen, "_self_"], **shown})

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 
-from decloud_pl.config.layers import Sources, leaves_of
+from decloud_pl.config.group_files import leaves_of
+from decloud_pl.config.layers import Sources
 from decloud_pl.config.names import ALIASES, OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
 from decloud_pl.config.schema import Settings
 from decloud_pl.config.values import wrong

@@ -19,8 +19,15 @@ _FIXES_A_TRAINING = (
     *("optimizer", "scheduler", "tune"),
 )
 """Settings of how long and how fast a training learns. If the user sets one of them, the training does not compete."""
+MERGED = ("module", "datamodule", "callbacks", "trainer")
+"""Groups to whose values a recipe adds its own."""
 _SETS_THE_RATE = ".StochasticWeightAveraging"
 _COUNTS = Range("a list of numbers of at least 1, or []", lambda numbers: all(number >= 1 for number in numbers))
+
+
+def is_given(name: str, given: Collection[str]) -> bool:
+    """Return whether ``given`` contains this setting or a setting below it."""
+    return any(f"{one}.".startswith(f"{name}.") for one in given)
 
 
 @dataclass
@@ -98,7 +105,7 @@ class TrainingConfig:
         and no callback sets the learning rate by itself. If it is False, the training uses its settings as they are.
         ``given`` contains the dotted names of the settings that the user has set.
         """
-        fixed = any(f"{place}.".startswith(f"{one}.") for place in given for one in _FIXES_A_TRAINING)
+        fixed = any(is_given(one, given) for one in _FIXES_A_TRAINING)
         callbacks = [node for node in (self.callbacks or {}).values() if isinstance(node, Mapping)]
         sets_the_rate = any(str(node.get("_target_")).endswith(_SETS_THE_RATE) for node in callbacks)
         return self.budget == "compete" and not fixed and not sets_the_rate

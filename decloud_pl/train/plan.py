@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from decloud_pl.config.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
+from decloud_pl.config.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig, is_given
 from decloud_pl.domain import Convention, Payout, ScoreSplit
 from decloud_pl.durable import sha256_of, write_atomically
 from decloud_pl.errors import TrainingError, first_line
@@ -80,10 +80,9 @@ class RoundFile:
         """
         return sha256_of(self.base_model)
 
-    def is_given(self, name: str, *, by_group: bool = True) -> bool:
-        """Return whether the user has set this setting, a setting below it or, if ``by_group``, a group above it."""
-        above = tuple(f"{one}." for one in self.given) if by_group else ()
-        return f"{name}.".startswith(above) or any(f"{one}.".startswith(f"{name}.") for one in self.given)
+    def is_given(self, name: str) -> bool:
+        """Return whether the user has set this setting or a setting below it."""
+        return is_given(name, self.given)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from decloud_pl.cli.task import failure_of
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.writer import Journal
 from tests.harness.proxy import Fault, FaultProxy
 from tests.world import World
 
@@ -99,3 +105,31 @@ async def test_the_error_for_an_unknown_data_set_shows_how_to_map_it(
     assert "Map it with `decloud-trainer config --add-mapping food101:NAME`" in said
     assert run("config", "--add-mapping", "food101:digits").code == 0
     assert "food101, trained on digits" in (await ask("explain", number)).out
+
+
+async def test_a_run_for_one_round_that_is_missed_fails(world: World) -> None:
+    number = await world.post()
+    world.clock.advance(10 * 86_400)
+    owner = Owner(await world.rpc.check_same_network(), str(world.dialect.program_id), str(world.wallet.address))
+    with Journal(world.home / "journal.sqlite", owner) as journal:
+        journal.save(RoundRecord(number, State.MISSED, "custom", "digits", "bafy", 1))
+    settings = [*world.overrides(), "auto_train=false", "task=round", f"round={number}"]
+    key = str(world.wallet.signer)
+    environ = {**os.environ, "DECLOUD_HOME": str(world.home), "DECLOUD_PRIVATE_KEY": key}
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "decloud_pl", *settings), env=environ, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await asyncio.wait_for(child.communicate(), 30)
+    assert child.returncode == 13
+    assert said.decode() == f"decloud_pl: Round {number}: missed, not joined, its join deadline has passed.\n"
+
+
+SUCCESSES = {State.SUBMITTED, State.CLAIMING, State.CLAIMED, State.UNREWARDED}
+
+
+@pytest.mark.parametrize("state", [*(one for one in State if one.is_final), *SUCCESSES, State.WITHHELD])
+def test_a_run_for_one_round_fails_unless_its_update_was_scored_or_waits_for_the_claim(state: State) -> None:
+    record = RoundRecord(3, state, "custom", "digits", "bafy", 1, reason="this is why.")
+    failure = failure_of([record])
+    assert str(failure) == ("None" if state in SUCCESSES else f"Round 3: {state.value}, this is why.")
+    assert failure_of([]) is None

@@ -139,16 +139,40 @@ def test_odd_settings_files_are_one_sentence(make: Callable[[Path], None], argum
     assert ODD[make] in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can change the user")
-def test_settings_that_may_not_be_read_are_one_sentence(tmp_path: Path) -> None:
+def open_to_others(tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_mode & 0o055 == 0 and folder.is_relative_to(tempfile.gettempdir()):
             folder.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can change the user")
+def test_settings_that_may_not_be_read_are_one_sentence(tmp_path: Path) -> None:
+    open_to_others(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "config.json").chmod(0)
     done = shell(f"setpriv --reuid=65534 --clear-groups {COMMAND} config --show", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
     assert "config.json cannot be read: Permission denied." in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can change the user")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("config --show", "config.json cannot be read"),
+        ("start", "config.json cannot be read"),
+        ("config --set epochs=2", "conf cannot be used"),
+        ("config --preset list", "preset cannot be used"),
+        ("logs", "daemon.log cannot be used"),
+    ],
+)
+def test_a_home_that_may_not_be_entered_is_one_sentence(arguments: str, words: str, tmp_path: Path) -> None:
+    open_to_others(tmp_path)
+    (home := tmp_path / "home").mkdir(mode=0)
+    done = shell(f"setpriv --reuid=65534 --clear-groups {COMMAND} {arguments}", home)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    said = f"{words}: Permission denied. Check its permissions, or set DECLOUD_HOME to another folder."
+    assert said in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can change the user")

@@ -275,6 +275,24 @@ def test_what_was_given_is_named_as_lightning_does(
     assert user.load().given == given
 
 
+def test_the_keys_in_a_file_of_the_user_were_given_too(home: Path, environ: dict[str, str], keep: Any) -> None:
+    """The user's files may extend other files. Those of the package have default values."""
+    for name, text in {
+        "datamodule/mine": "defaults:\n  - base\n  - _self_\naugment:\n  shift: 2\n",
+        "datamodule/base": "defaults:\n  - default\n  - _self_\nbatch_size: 32\n",
+        "callbacks/diary": "diary:\n  _target_: my.Diary\n",
+        "module/classifier": "dropout: 0.5\n",  # Hydra takes the packaged file of this name
+    }.items():
+        file = home / "conf" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    keep({"datamodule": "mine"})
+    found = load(["trainer=cpu", "module=classifier", "callbacks=[ema,diary]"], environ=environ)
+    assert found.module["dropout"] is None
+    keys = ("callbacks.diary._target_", "datamodule.augment.shift", "datamodule.batch_size")
+    assert found.given == tuple(sorted((*keys, "callbacks", "datamodule", "module", "trainer")))
+
+
 def test_choices_of_a_preset_were_given_too(home: Path, environ: dict[str, str], keep: Any) -> None:
     file = home / "conf" / "preset" / "mine.yaml"
     file.parent.mkdir(parents=True)

@@ -105,6 +105,16 @@ def test_a_file_that_cannot_be_read(home: Path) -> None:
         ConfigFile(home).read()
 
 
+@pytest.mark.parametrize(("folder", "reason"), [("file/home", "Not a directory"), ("x" * 256, "File name too long")])
+def test_a_home_that_cannot_be_reached(folder: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    file = ConfigFile(tmp_path / folder)
+    with pytest.raises(ConfigError) as caught:
+        file.read()
+    fix = "Check its permissions, or set DECLOUD_HOME to another folder."
+    assert str(caught.value) == f"{file.path} cannot be read: {reason}. {fix}"
+
+
 def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):

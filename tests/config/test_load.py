@@ -174,6 +174,84 @@ def test_another_storage_keeps_its_settings(environ: dict[str, str], keep: Any) 
     assert "weight_decay" not in load(["optimizer=sgd"], environ=environ).optimizer
 
 
+KUBO, BLOCKED = "/ip4/127.0.0.1/tcp/1/http", ["3JF3sEqM796hk5WFqA6EtmEwJQ9quALszsfJyvXNQKy3"]
+
+
+@pytest.mark.parametrize("above", ["environment", "command line"])
+@pytest.mark.parametrize(
+    ("kept", "choice", "changed"),
+    [
+        ({"min_reward": "0.05", "max_reward": "2"}, "rewards=high", {"min_reward": "0.1"}),
+        ({"rewards": "high", "min_reward": "0.05"}, "rewards=high", {"min_reward": "0.1"}),
+        ({"rewards.min_profit": "", "min_reward": "0.05"}, "rewards=profitable", {"rewards.min_profit": "0.000001"}),
+        (
+            {"min_reward": "0.05", "max_reward": "2", "rewards.min_profit": "1"},
+            "rewards=any",
+            {"min_reward": "0", "max_reward": "0", "rewards.min_profit": ""},
+        ),
+        (
+            {"rewards.watts": 65, "rewards.validators.block": BLOCKED, "rewards.min_completion": 0.8},
+            "rewards=any",
+            {"min_reward": "0", "max_reward": "0", "rewards.min_profit": ""},
+        ),
+        (
+            {"storage.kind": "pinata", "storage.timeout": 9.0, "storage.kubo_address": KUBO},
+            "storage=kubo",
+            {"storage.kind": "kubo"},
+        ),
+    ],
+)
+def test_a_choice_of_rewards_or_a_storage_covers_only_what_defines_it(
+    above: str, kept: dict[str, Any], choice: str, changed: dict[str, str], environ: dict[str, str], keep: Any
+) -> None:
+    keep(kept)
+    group, _, name = choice.partition("=")
+    variable = f"DECLOUD_{group.upper()}"
+    by_variable = above == "environment"
+    shown = origins({**environ, variable: name}) if by_variable else origins(environ, choice)
+    where = variable if by_variable else above
+    assert {one: shown[one] for one in changed} == {one: (value, where) for one, value in changed.items()}
+    rest = kept.keys() - changed.keys() - {group}
+    assert {one: shown[one] for one in rest} == {one: (kept[one], "config.json") for one in rest}
+
+
+def test_a_value_of_the_same_or_a_higher_layer_adjusts_a_choice(environ: dict[str, str], keep: Any) -> None:
+    keep({"rewards": "high", "min_reward": "0.2"})
+    assert origin("min_reward", environ) == ("0.2", "config.json")
+    assert origin("min_reward", environ, "rewards=high", "rewards.min=0.3") == ("0.3", "command line")
+    by_variables = {**environ, "DECLOUD_REWARDS": "high", "DECLOUD_MIN_REWARD": "0.4"}
+    assert origin("min_reward", by_variables) == ("0.4", "DECLOUD_MIN_REWARD")
+    only_the_value = {**environ, "DECLOUD_MIN_REWARD": "0.4"}
+    assert origin("min_reward", only_the_value) == ("0.4", "DECLOUD_MIN_REWARD")
+    assert origin("min_reward", only_the_value, "rewards=high") == ("0.1", "command line")
+    # Of two choices, only the higher one counts.
+    assert origin("min_reward", {**environ, "DECLOUD_REWARDS": "any"}, "rewards=profitable") == ("0.2", "config.json")
+
+
+def test_a_saved_choice_covers_a_preset_and_says_so(
+    environ: dict[str, str], keep: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep({"preset": "high-reward", "rewards": "any"})
+    assert origin("min_reward", environ) == ("0", "config.json")
+    assert warn_if_covered(composed(sources(environ=environ))) == ["rewards"]
+    assert "config.json overrides rewards of the preset high-reward." in capsys.readouterr().err
+    keep({"preset": "high-reward"})
+    assert origin("min_reward", environ, "rewards=any") == ("0", "command line")
+
+
+def test_a_users_own_rewards_cover_what_their_file_sets(home: Path, environ: dict[str, str], keep: Any) -> None:
+    folder = home / "conf" / "rewards"
+    folder.mkdir(parents=True)
+    (folder / "strict.yaml").write_text("defaults: [high, _self_]\nmin_completion: 0.8\nvalidators:\n  block: []\n")
+    (folder / "copied.yaml").write_text((config_dir() / "rewards" / "any.yaml").read_text())
+    kept = {"min_reward": "0.05", "rewards.min_completion": 0.5, "rewards.validators.block": BLOCKED}
+    keep(kept)
+    shown = origins(environ, "rewards=strict")
+    assert {one: shown[one][0] for one in kept} == {**kept, "min_reward": "0.1", "rewards.min_completion": 0.8}
+    shown = origins(environ, "rewards=copied")
+    assert {one: shown[one][0] for one in kept} == {**kept, "min_reward": "0"}  # an empty rule of a file covers none
+
+
 TEXTS = [
     "${home}",
     "it's",

@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "loop_thread": set(),
     "trainer_arguments": {"errors"},
     "own_memory": set(),
-    "children": {"errors", "own_memory", "redact"},
+    "children": {"errors", "own_memory", "redact", "secrets"},
     "config": {*_BASE, "config_dir", "secrets", "chain", "store"},
     "build": {"errors"},
     "chain": _BASE,

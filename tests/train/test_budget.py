@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from torch import nn
 from decloud_pl.config import Settings, compose, load
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data.formats.digits import Digits
-from decloud_pl.errors import ConfigError, TrainingStopped
+from decloud_pl.errors import ConfigError, TrainingError, TrainingStopped
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.inputs import ImageInput
 from decloud_pl.rounds.planner import training_plan
@@ -302,6 +302,26 @@ def test_a_validation_every_few_batches_suits_a_recipe_with_fewer_batches(
     assert [one.stage for one in told].count("evaluate") >= epochs - 1 >= 2
 
 
+@pytest.mark.parametrize("budget", ["compete", "documented"])  # without a deadline, as in an experiment
+def test_a_validation_every_few_batches_suits_a_recipe_that_applies_to_every_training(
+    budget: str, make_plan: MakePlan, tiny_model: BaseModel
+) -> None:
+    course = (f"budget={budget}", "recipe=long", "trainer.val_check_interval=30", "epochs=2")
+    update, told, _ = train(make_plan("out", *course, base_model=tiny_model.weights))
+    assert update is not None
+    assert max(one.step for one in told if one.stage == "fit") == 2 * 6  # 1,294 samples in batches of 256
+    assert [one.stage for one in told].count("evaluate") >= 2
+
+
+def test_without_a_recipe_such_a_validation_is_refused(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    course = ("budget=documented", "trainer.val_check_interval=1000")
+    with pytest.raises(TrainingError, match=r"val_check_interval.*must be less than or equal"):
+        train(make_plan("out", *course, base_model=tiny_model.weights))
+    other = ("recipe=long", "batch_size=64", "trainer.val_check_interval=1000")  # the batch size is the user's
+    with pytest.raises(TrainingError, match=r"val_check_interval.*must be less than or equal"):
+        train(make_plan("other", *other, base_model=tiny_model.weights))
+
+
 class Plain(LightningModule):
     """A module of the user without the arguments that a recipe sets."""
 
@@ -325,6 +345,32 @@ class Softened(Plain):
     def __init__(self, network: nn.Module, label_smoothing: float = 0.0, **settings: object) -> None:
         super().__init__(network)
         Softened.got = label_smoothing, settings
+
+
+class Saves(Plain):
+    """Writes files next to the log."""
+
+    folders: ClassVar[set[str | None]] = set()
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        Saves.folders.add(self.trainer.log_dir)
+        if self.logger is not None:
+            Path(cast(Any, self.logger).log_dir).mkdir(parents=True, exist_ok=True)
+        return super().training_step(batch, index)
+
+
+def test_a_module_may_write_next_to_the_log_in_every_fit(
+    make_plan: MakePlan, tiny_model: BaseModel, tmp_path: Path
+) -> None:
+    """A fit that is not logged, such as one that only measures the machine, has the round's folder instead."""
+    logger = f"+logger={{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:{tmp_path / 'log'}}}"
+    course = ("budget=compete", f"module._target_={__name__}.Saves", logger, "trainer.log_every_n_steps=1")
+    plan = make_plan("out", *course, base_model=tiny_model.weights, finish_by=8.0, allow_packages=("tests",))
+    _, told, _ = train(plan)
+    assert any("Recipe small" in one.note for one in told)
+    round_, *logged = sorted(map(str, Saves.folders), key=lambda folder: "log" in Path(folder).parts)
+    assert round_ == str(plan.round.folder)
+    assert [Path(folder).is_relative_to(tmp_path / "log") for folder in logged] == [True]
 
 
 class PlainData(LightningDataModule):
@@ -357,6 +403,49 @@ def test_a_recipe_leaves_out_what_the_class_in_a_file_of_the_user_does_not_accep
     assert update.accuracy_after > update.accuracy_before + 0.3
     assert any("Recipe " in one.note for one in told)
     assert Softened.got == (0.1, {"width": 3})
+
+
+@pytest.mark.parametrize("recipe", ["auto", "fast"])
+def test_what_a_file_of_the_user_sets_counts_more_than_a_recipe(
+    recipe: str, tmp_path: Path, tiny_model: BaseModel
+) -> None:
+    text = f"_target_: {__name__}.Softened\nlabel_smoothing: 0.3\ndropout: 0.2\n"
+    plan = own_plan(tmp_path, text, "module=mine", f"recipe={recipe}", base=tiny_model)
+    check_plan(plan)
+    _, told, _ = train(plan)
+    assert any("Recipe " in one.note for one in told)
+    assert Softened.got == (0.3, {"dropout": 0.2})  # the recipe has the same
+
+
+def test_a_recipe_replaces_only_the_default_values_in_a_group(tmp_path: Path, tiny_model: BaseModel) -> None:
+    """A packaged file has default values, also if the user names it or extends it."""
+    text = "defaults:\n  - default\n  - _self_\nbatch_size: 32\naugment:\n  shift: 2\n"
+    own = own_plan(tmp_path, text, "datamodule=mine", "recipe=long", "dataset=cifar10", base=tiny_model)
+    assert own.config.datamodule["batch_size"] == 32
+    assert own.config.datamodule["augment"] == {"flip": True, "shift": 2, "cutout": 8}
+    named = compose(["module=classifier", "datamodule=default", "trainer=cpu", "recipe=small"])
+    found = with_chosen(named, named.given)
+    assert found == with_chosen(found, found.given)
+    for group in ("module", "datamodule", "trainer"):
+        wanted = {key: value for key, value in found.recipe[group].items() if key != "augment"}
+        assert wanted.items() <= getattr(found, group).items()
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "competes"),
+    [
+        ("datamodule", "batch_size: 64", False),
+        ("trainer", "max_epochs: 3", False),
+        ("trainer", "accelerator: cpu", True),
+    ],
+)
+def test_what_a_file_of_the_user_fixes_is_kept(
+    group: str, text: str, competes: bool, tmp_path: Path, tiny_model: BaseModel
+) -> None:
+    """As if it was set on the command line."""
+    text = f"defaults:\n  - default\n  - _self_\n{text}\n"
+    plan = own_plan(tmp_path, text, f"{group}=mine", base=tiny_model)
+    assert plan.config.competes(plan.round.given) is competes
 
 
 def test_the_start_accepts_what_a_recipe_adds_to_a_file_of_the_user(tmp_path: Path, tiny_model: BaseModel) -> None:

@@ -99,6 +99,18 @@ class OwnAdam(RoundModule):
         return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
+class Delegates(RoundModule):
+    """Makes the optimizer of its base class."""
+
+    def configure_optimizers(self):
+        return super().configure_optimizers()
+
+
+class DelegatesToAdam(OwnAdam):
+    def configure_optimizers(self):
+        return super(DelegatesToAdam, self).configure_optimizers()
+
+
 class TakesOptimizer(OwnAdam):
     """Declares the parameter ``optimizer`` for its own use."""
 
@@ -321,7 +333,11 @@ def test_a_subclass_of_our_data_module_stays_itself_in_every_fit(make_setup: Mak
 
 
 @pytest.mark.parametrize(
-    ("name", "is_own"), [("Smooth", False), ("Passes", False), ("OwnAdam", True), ("TakesOptimizer", False)]
+    ("name", "is_own"),
+    [
+        *(("Smooth", False), ("Passes", False), ("Delegates", False)),
+        *(("OwnAdam", True), ("DelegatesToAdam", True), ("TakesOptimizer", False)),
+    ],
 )
 def test_a_subclass_of_our_module_may_make_its_own_optimizer(name: str, is_own: bool, make_setup: MakeSetup) -> None:
     """Then the training has no learning rate that we could lower."""

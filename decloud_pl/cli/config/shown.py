@@ -85,13 +85,18 @@ def value_at(settings: object, place: str) -> Any:
 
 
 def warn_if_covered(composed: Composed) -> list[str]:
-    """Warn on stderr about the preset's settings that config.json overrides, and return their names."""
-    _, preset = composed.sources.files
-    kept = [
-        PLAIN_NAMES.get(entry.name, entry.name)
-        for place, entry in composed.sources.kept.items()
+    """Warn on stderr about the preset's settings that config.json overrides, and return their names.
+
+    If a choice in config.json, such as ``rewards=any``, overrides a setting, the returned name is that of the group.
+    """
+    given = composed.sources
+    _, preset = given.files
+    covering = [
+        place.partition(".")[0] if place in given.defined else PLAIN_NAMES.get(entry.name, entry.name)
+        for place, entry in given.kept.items()
         if entry.origin == CONFIG_FILE and any(sets(key, place) for key in preset)
     ]
+    kept = list(dict.fromkeys(covering))
     if kept:
         names = " ".join(f"--unset {name}" for name in kept)
         print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
@@ -13,7 +14,6 @@ from lightning.pytorch.callbacks import DeviceStatsMonitor, EarlyStopping, Learn
 from decloud_pl.build import Node, build, check_targets
 from decloud_pl.errors import ConfigError, first_line
 from decloud_pl.train.fit.module import RoundModule
-from decloud_pl.train.fit.recipe import applied
 from decloud_pl.train.plan import TrainingPlan
 
 Group = Literal["module", "datamodule"]
@@ -57,17 +57,22 @@ def has_own_optimizer(plan: TrainingPlan) -> bool:
     """Return whether the module makes its own optimizer, so that the node ``optimizer`` is not used.
 
     It does if it overrides ``configure_optimizers`` and does not itself declare a parameter ``optimizer``. A parameter
-    that only a base class declares is for the ``configure_optimizers`` of that base class.
+    that only a base class declares is for the ``configure_optimizers`` of that base class. A ``configure_optimizers``
+    that calls the one of its base class makes no optimizer itself.
     """
-    target = _target(plan, "module")
-    default = LightningModule.configure_optimizers
-    if getattr(target, "configure_optimizers", default) is default:
-        return False
-    if "optimizer" not in parameters(plan, "module"):
-        return True
-    bases = target.__mro__
-    maker = next(kind for kind in bases if "configure_optimizers" in vars(kind))
+    mro = getattr(_target(plan, "module"), "__mro__", ())  # a function has none
+    bases = list(itertools.takewhile(lambda kind: kind is not LightningModule, mro))
+    makers = [kind for kind in bases if "configure_optimizers" in vars(kind)]
+    if not makers or "optimizer" not in parameters(plan, "module"):
+        return bool(makers)
+    maker = next((kind for kind in makers if not _delegates(kind)), makers[-1])
     return not any(_takes_optimizer(kind) for kind in bases[: bases.index(maker) + 1])
+
+
+def _delegates(kind: type) -> bool:
+    """Return whether a class's ``configure_optimizers`` calls ``super().configure_optimizers()``."""
+    code = getattr(inspect.unwrap(vars(kind)["configure_optimizers"]), "__code__", None)
+    return code is not None and {"super", "configure_optimizers"} <= set(code.co_names)
 
 
 def _takes_optimizer(kind: type) -> bool:
@@ -154,17 +159,15 @@ def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable
 
 
 def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
-    """Return the node without the default values and the recipe's values that its class does not accept.
+    """Return the node without the default values and a recipe's values that its class does not accept.
 
     Raises:
         ConfigError: the class does not accept a key that the user has set.
     """
     node, (names, takes_others) = _node(plan, group), _keywords(_target(plan, group))
-    of_recipe = applied(plan.config).get(group) or {}
     taken: dict[str, Any] = {}
     for name, value in node.items():
-        # If the user has chosen a file for the group, the keys in it are given, but not those that a recipe has added.
-        is_given = plan.round.is_given(f"{group}.{name}", by_group=name not in of_recipe)
+        is_given = plan.round.is_given(f"{group}.{name}")
         if name.startswith("_") or name in names or (takes_others and is_given):
             taken[name] = value
         elif is_given:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from decloud_pl.config.training import TrainingConfig
+from decloud_pl.config.training import MERGED, TrainingConfig, is_given
 from decloud_pl.errors import ConfigError
 
 Recipe = Mapping[str, Any]
@@ -20,8 +20,7 @@ _SEVERAL, _RACE, _WHEN = "candidates", "race", "when"
 _KINDS = ("image", "text")
 _CONDITIONS = ("kind", "most_samples", "base", "epochs")
 _LONGEST_RACE = 0.5
-_MERGED = ("module", "datamodule", "callbacks", "trainer")
-_KEYS = (_WHEN, *_REPLACED, *_MERGED)
+_KEYS = (_WHEN, *_REPLACED, *MERGED)
 
 
 def candidates(config: TrainingConfig) -> dict[str, Recipe]:
@@ -106,11 +105,13 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
     """Return the configuration nodes for which a recipe has values, by name, with these values set.
 
     The node ``recipe`` in the result is the recipe itself, so the resulting configuration tells which recipe it has.
-    Settings in ``given`` keep the user's values. An image augmentation of the recipe is used only if it is a shift or
+    Settings in ``given`` keep the user's values. They include the keys in the user's own file for a group. If the user
+    names a packaged file, such as ``trainer=cpu``, its keys are not among them, and the recipe replaces its default
+    values as it would without that choice. An image augmentation of the recipe is used only if it is a shift or
     if the data set's declaration lists it.
     """
     found: dict[str, Any] = {"recipe": dict(recipe)}
-    for name in (*_REPLACED, *_MERGED):
+    for name in (*_REPLACED, *MERGED):
         if not recipe.get(name) or (name in _REPLACED and name in given):
             continue
         own, wanted = dict(getattr(config, name) or {}), dict(recipe[name])
@@ -118,8 +119,10 @@ def nodes(config: TrainingConfig, recipe: Recipe, given: Collection[str]) -> dic
             harmless = _harmless(wanted["augment"], config.dataset)
             changed = {key: one for key, one in harmless.items() if f"{name}.augment.{key}" not in given}
             wanted["augment"] = {**(own.get("augment") or {}), **changed}
-        kept = {key: value for key, value in own.items() if name in _MERGED or f"{name}.{key}" in given}
-        found[name] = {**kept, **{key: one for key, one in wanted.items() if f"{name}.{key}" not in given}}
+        kept = {key: value for key, value in own.items() if name in MERGED or is_given(f"{name}.{key}", given)}
+        # The recipe's augmentation already has the user's values in it.
+        free = [key for key in wanted if key == "augment" or not is_given(f"{name}.{key}", given)]
+        found[name] = {**kept, **{key: wanted[key] for key in free if f"{name}.{key}" not in given}}
     return found
 
 

@@ -32,6 +32,7 @@ from decloud_pl.train.fit.own_code import (
     parameters,
 )
 from decloud_pl.train.fit.own_data import OwnHeldOut
+from decloud_pl.train.fit.recipe import applied
 from decloud_pl.train.fit.trainer import Fit, make_trainer
 from decloud_pl.train.plan import RoundFile, TrainingPlan
 from decloud_pl.train.progress import Supervisor
@@ -188,7 +189,20 @@ class FitSetup:
         found = None if checkpoint is None else usable(checkpoint, self.plan.fingerprint())
         # A data module stores a position in the data, so each fit gets its own.
         data = self.data.again() if isinstance(self.data, RoundDataModule) else self.data
-        return Fit(make_trainer(self.plan, callbacks, logger=logger), module, data, found)
+        return Fit(make_trainer(self._within_epochs(data).plan, callbacks, logger=logger), module, data, found)
+
+    def _within_epochs(self, data: LightningDataModule) -> FitSetup:
+        """Return the setup with validation after each epoch if a recipe has made the epochs too short for the user's
+        ``val_check_interval``. Lightning would refuse that number.
+        """
+        trainer, recipe = self.config.trainer, applied(self.config).get("datamodule") or {}
+        every, by_epoch = trainer.get("val_check_interval"), trainer.get("check_val_every_n_epoch", 1) is not None
+        of_recipe = "batch_size" in recipe and not self.round.is_given("datamodule.batch_size")
+        if not (of_recipe and by_epoch and isinstance(data, RoundDataModule) and isinstance(every, int)):
+            return self
+        if every <= data.batches_per_epoch(trainer.get("limit_train_batches")):
+            return self
+        return self.with_nodes(trainer={**trainer, "val_check_interval": 1.0})
 
 
 def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:

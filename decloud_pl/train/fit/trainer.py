@@ -40,6 +40,26 @@ _SWITCHES = (
 )
 
 
+class _NoLogger(DummyLogger):
+    """Logs nothing. The user's code finds ``folder`` where it expects the folder of a logger."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = str(folder)
+
+    @property
+    def save_dir(self) -> str:
+        return self._folder
+
+    @property
+    def root_dir(self) -> str:
+        return self._folder
+
+    @property
+    def log_dir(self) -> str:
+        return self._folder
+
+
 @dataclass(frozen=True)
 class Fit:
     """A fit that is ready to run. It resumes from ``checkpoint``, or starts from the base model if there is none."""
@@ -89,7 +109,7 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
     """Return Lightning's Trainer with the user's arguments.
 
     If ``logger`` is false, no metrics are logged. If the user has configured a logger, the user's classes still find a
-    logger then, but it has no effect.
+    logger then, but it writes nothing, and its folder is the round's.
 
     Raises:
         ConfigError: the Trainer refuses an argument, or a plugin is not supported.
@@ -118,7 +138,7 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         node,
         packages=packages,
         callbacks=list(callbacks),
-        logger=(build(chosen, packages=packages) if logger else DummyLogger()) if chosen else False,
+        logger=(build(chosen, packages=packages) if logger else _NoLogger(plan.round.folder)) if chosen else False,
         default_root_dir=str(plan.round.folder),
     )
     _check_strategy(trainer)

@@ -217,8 +217,7 @@ def read(path: Path, fingerprint: str) -> Choice | None:
 def _with(setup: FitSetup, recipe: Recipe, epochs: int | None = None) -> FitSetup:
     """Return the setup with a recipe applied, and with a number of epochs if it is given.
 
-    The setup's data module gets the recipe's batch size and augmentation. If the Trainer is to validate after more
-    batches than an epoch has now, it validates after each epoch.
+    The setup's data module gets the recipe's batch size and augmentation.
     """
     setup = setup.with_nodes(**recipes.nodes(setup.config, recipe, setup.round.given))
     if epochs is not None:
@@ -226,9 +225,4 @@ def _with(setup: FitSetup, recipe: Recipe, epochs: int | None = None) -> FitSetu
     node, data = setup.config.datamodule, setup.data
     if isinstance(data, RoundDataModule):
         data = data.again(batch_size=node.get("batch_size"), augment=node.get("augment"))
-        trainer = setup.config.trainer
-        every, batches = trainer.get("val_check_interval"), data.batches_per_epoch(trainer.get("limit_train_batches"))
-        # Lightning refuses such a number. Without check_val_every_n_epoch, the batches of all epochs count.
-        if isinstance(every, int) and every > batches and trainer.get("check_val_every_n_epoch", 1) is not None:
-            setup = setup.with_nodes(trainer={**trainer, "val_check_interval": 1.0})
     return dataclasses.replace(setup, data=data)

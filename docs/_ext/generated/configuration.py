@@ -117,7 +117,7 @@ _ABOUT = {
 def _defaults() -> dict[str, Any]:
     """Return the default of each leaf."""
     from decloud_pl.config import Tree, compose
-    from decloud_pl.config.layers import leaves_of
+    from decloud_pl.config.group_files import leaves_of
 
     settings = compose()
     return dict(leaves_of({entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}))

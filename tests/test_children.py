@@ -17,6 +17,8 @@ import pytest
 from solders.keypair import Keypair
 
 from decloud_pl.children import Child, child_environment, output_of
+from decloud_pl.config.layers import variable_of
+from decloud_pl.config.names import secret_names
 from decloud_pl.errors import TrainingStopped
 
 CHILD = (
@@ -60,6 +62,12 @@ async def test_a_child_gets_the_variables_that_it_needs_and_no_others(monkeypatc
 def test_a_child_gets_what_the_user_names_but_not_the_users_key() -> None:
     named = {"DECLOUD_PASS_ENV": "MINE,WANDB_API_KEY DECLOUD_PRIVATE_KEY", "MINE": "1", "WANDB_API_KEY": "2"}
     assert child_environment({**named, "DECLOUD_PRIVATE_KEY": "3", "OTHER": "4"}) == named
+
+
+@pytest.mark.parametrize("name", secret_names(None))
+def test_a_child_never_gets_a_secret_of_this_program(name: str) -> None:
+    listed = {"DECLOUD_PASS_ENV": variable_of(name)}
+    assert child_environment({**listed, variable_of(name): "k-e-y"}) == listed
 
 
 async def test_what_a_child_reads_writes_and_ends_with() -> None:

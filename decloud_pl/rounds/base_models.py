@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import shutil
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +44,7 @@ _SHORT_OF_TIME = 30
 """With fewer seconds than this to the join deadline, a round is joined without an inspection of its base model."""
 _AGAIN = Backoff(15.0, 600.0)
 _NAME = "base model"
+_LOOK = "look-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class BaseModels:
     # By CID: the model, and the SHA-256 of the file that was opened.
     _packages: dict[str, tuple[BaseModel, str]] = field(default_factory=dict)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    _cleaning: threading.Lock = field(default_factory=threading.Lock)
+    _is_clean: bool = False
 
     def check(self, round_: Round, entry: Entry | None, *, now: int) -> Check:
         """Return the verdict on a round's base model from the inspections so far, without a download.
@@ -200,8 +205,14 @@ class BaseModels:
                 path.unlink()
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Create a folder for one inspection. Before the first one, delete those that a killed process left."""
         make_private(self.folder)
-        return tempfile.TemporaryDirectory(prefix="look-", dir=self.folder)
+        with self._cleaning:  # so that no other inspection of this process has begun
+            if self.keeps_packages and not self._is_clean:
+                for left in self.folder.glob(f"{_LOOK}*"):
+                    shutil.rmtree(left, ignore_errors=True)  # what cannot be deleted must not prevent inspections
+                self._is_clean = True
+        return tempfile.TemporaryDirectory(prefix=_LOOK, dir=self.folder)
 
     def _is_due(self, seen: Seen) -> bool:
         return time.monotonic() >= seen.again_at

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import struct
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +16,15 @@ import torch
 
 from decloud_pl.config.schema import JoinConfig
 from decloud_pl.durable import sha256_of
+from decloud_pl.errors import StoreUnavailable
 from decloud_pl.journal.record import State
 from decloud_pl.models.make import make_package, make_spec
 from decloud_pl.models.quarantine.opened import recorded
 from decloud_pl.models.registry import build
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.events import Skipped
 from decloud_pl.rounds.select import Criteria
+from decloud_pl.store.fetch.fetcher import NEVER, Fetched
 from tests.daemon.test_strangers import pickle_that_runs_a_command
 from tests.models.quarantine.test_opening import zip_bomb
 from tests.world import World
@@ -132,6 +137,31 @@ async def test_rounds_that_cannot_be_trained_cost_nothing(world: World, tmp_path
     assert 0 < len(kept) <= 4
     assert {path.suffix for path in kept} == {".safetensors"}
     assert len(expected) >= 20
+
+
+class TwoAtOnce:
+    """Has no file. It answers only when two downloads wait, and notes whether their folders still exist."""
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2, timeout=PATIENCE)
+        self.found: list[bool] = []
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
+        self.both.wait()
+        self.found.append(destination.parent.is_dir())
+        raise StoreUnavailable("No gateway answers.")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_the_files_of_a_killed_inspection_are_deleted(keeps: bool, tmp_path: Path) -> None:
+    left = tmp_path / "looks" / "look-old"
+    left.mkdir(parents=True)
+    (left / "base").write_bytes(b"half a model")
+    source = TwoAtOnce()
+    models = BaseModels(source, tmp_path / "looks", JoinConfig(), 4 << 20, keeps_packages=keeps)
+    await asyncio.gather(models.look(CIDS[0]), models.look(CIDS[1]))
+    assert source.found == [True, True]
+    assert list((tmp_path / "looks").iterdir()) == ([] if keeps else [left])  # it may be another process's
 
 
 @pytest.mark.slow

@@ -141,6 +141,7 @@ class Daemon:
             if only is not None and not await self.driver.reopen(only):
                 self.stop()
                 return
+            self._mark([] if only is None else [only])  # it may be too old for a search
             if revisions is None or revisions.is_supported:
                 self._mark(await self.discovery.reconcile())
             else:  # the accounts may have another layout, so reading them may fail

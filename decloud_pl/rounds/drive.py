@@ -57,7 +57,8 @@ class Driver:
     Attributes:
         discovery: finds rounds.
         sightings: stores how rounds end.
-        ended: the journal's rows of the rounds that ended in this run, in order.
+        ended: the journal's rows of the rounds that ended in this run, in order. If the policy's ``only_round`` can
+            never be joined, it has a row here, but none in the journal.
         finishing: rounds in a step that must complete before the daemon stops.
         stopping: set to True when the daemon stops. Then only rounds in `ready` are driven, to submit their updates.
     """
@@ -205,6 +206,8 @@ class Driver:
         steps, policy = self._steps, self._policy
         async with self._one_at_a_time:  # two rounds must not both take the last slot
             view = await steps.chain.view(round_id, steps.wallet.address)
+            if view.round is None and policy.only_round is not None:
+                raise no_round(round_id)
             if view.round is None or round_id in self._aborted or self.stopping:
                 self.discovery.forget(round_id)
                 return None
@@ -216,6 +219,8 @@ class Driver:
             decision = self._joining.decide(view.round, now=view.now, balance=view.balance)
             if not decision.accept:
                 self.discovery.skip(view.round, decision)
+                if decision.settled and policy.only_round is not None:  # nothing is left to do in this run
+                    self._end(replace(self._joining.record(view.round, decision.reason), state=State.MISSED))
                 return None
             if steps.base_models is not None and steps.base_models.wants_look(view.round, now=view.now):
                 return view.round

@@ -107,12 +107,14 @@ async def test_the_error_for_an_unknown_data_set_shows_how_to_map_it(
     assert "food101, trained on digits" in (await ask("explain", number)).out
 
 
-async def test_a_run_for_one_round_that_is_missed_fails(world: World) -> None:
+@pytest.mark.parametrize("was_seen", [True, False])
+async def test_a_run_for_one_round_that_is_missed_fails(world: World, *, was_seen: bool) -> None:
     number = await world.post()
     world.clock.advance(10 * 86_400)
     owner = Owner(await world.rpc.check_same_network(), str(world.dialect.program_id), str(world.wallet.address))
-    with Journal(world.home / "journal.sqlite", owner) as journal:
-        journal.save(RoundRecord(number, State.MISSED, "custom", "digits", "bafy", 1))
+    if was_seen:
+        with Journal(world.home / "journal.sqlite", owner) as journal:
+            journal.save(RoundRecord(number, State.MISSED, "custom", "digits", "bafy", 1))
     settings = [*world.overrides(), "auto_train=false", "task=round", f"round={number}"]
     key = str(world.wallet.signer)
     environ = {**os.environ, "DECLOUD_HOME": str(world.home), "DECLOUD_PRIVATE_KEY": key}
@@ -121,13 +123,14 @@ async def test_a_run_for_one_round_that_is_missed_fails(world: World) -> None:
     )
     _, said = await asyncio.wait_for(child.communicate(), 30)
     assert child.returncode == 13
-    assert said.decode() == f"decloud_pl: Round {number}: missed, not joined, its join deadline has passed.\n"
+    why = "not joined, its join deadline has passed" if was_seen else "its join deadline has passed"
+    assert said.decode() == f"decloud_pl: Round {number}: missed, {why}.\n"
 
 
-SUCCESSES = {State.SUBMITTED, State.CLAIMING, State.CLAIMED, State.UNREWARDED}
+SUCCESSES = (State.SUBMITTED, State.CLAIMING, State.CLAIMED, State.UNREWARDED)
 
 
-@pytest.mark.parametrize("state", [*(one for one in State if one.is_final), *SUCCESSES, State.WITHHELD])
+@pytest.mark.parametrize("state", [one for one in State if one.is_final or one in (*SUCCESSES, State.WITHHELD)])
 def test_a_run_for_one_round_fails_unless_its_update_was_scored_or_waits_for_the_claim(state: State) -> None:
     record = RoundRecord(3, state, "custom", "digits", "bafy", 1, reason="this is why.")
     failure = failure_of([record])

@@ -45,6 +45,8 @@ _SHORT_OF_TIME = 30
 _AGAIN = Backoff(15.0, 600.0)
 _NAME = "base model"
 _LOOK = "look-"
+_EXPLAIN = "explain-"
+"""The folder of an inspection by `decloud-trainer explain`, which may run beside a daemon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +211,12 @@ class BaseModels:
         make_private(self.folder)
         with self._cleaning:  # so that no other inspection of this process has begun
             if self.keeps_packages and not self._is_clean:
-                for left in self.folder.glob(f"{_LOOK}*"):
+                hour_ago = time.time() - 3600
+                briefly = [one for one in self.folder.glob(f"{_EXPLAIN}*") if one.stat().st_mtime < hour_ago]
+                for left in (*self.folder.glob(f"{_LOOK}*"), *briefly):
                     shutil.rmtree(left, ignore_errors=True)  # what cannot be deleted must not prevent inspections
                 self._is_clean = True
-        return tempfile.TemporaryDirectory(prefix=_LOOK, dir=self.folder)
+        return tempfile.TemporaryDirectory(prefix=_LOOK if self.keeps_packages else _EXPLAIN, dir=self.folder)
 
     def _is_due(self, seen: Seen) -> bool:
         return time.monotonic() >= seen.again_at

@@ -134,6 +134,8 @@ class Driver:
                 record = await self._choose(round_id)
             else:
                 self.discovery.forget(round_id)
+            if record is None and self._waits_to_join(round_id):
+                return Again(self._policy.poll_interval)
             if record is None or record.state.is_final:
                 return None
             pause = self._failures.pause(record)
@@ -145,7 +147,10 @@ class Driver:
                 if self.stopping and record.state is not State.READY:
                     return None
                 self._note_rules(round_id, view)
-                match self._decide(record, view):
+                decided = self._decide(record, view)
+                if not isinstance(decided, Finish):
+                    self._missing_since.pop(round_id, None)
+                match decided:
                     case Finish(state, reason):
                         self._doubt(record, view, state)
                         self._end(self._steps.finish(record, state, reason))
@@ -177,6 +182,10 @@ class Driver:
             logger.exception("Internal error in round %d", round_id)
             fix = "See logs/daemon.log and please report it."
             return self.failed(round_id, InternalError(f"Internal error ({type(error).__name__}).", fix=fix))
+
+    def _waits_to_join(self, round_id: int) -> bool:
+        """Return whether a run for this round alone must look at it again: polls show only rounds that are open."""
+        return self._policy.only_round == round_id and all(record.round_id != round_id for record in self.ended)
 
     async def _follow_upgrade(self) -> None:
         """Detect again which revision of the program the network runs. Ignore a failure.
@@ -240,6 +249,7 @@ class Driver:
         if view.round is not None:
             deadline = next_deadline(view.round)
             self.sightings.saw(view.round, view.now)
+        if view.round is not None and view.round.status is not RoundStatus.WAITING_VALIDATOR:
             self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
         self._steps.reporter.report(Looked(round_id, deadline, view.now, view.balance))
         if view.submission is not None:

@@ -127,6 +127,26 @@ async def test_a_run_for_one_round_that_is_missed_fails(world: World, *, was_see
     assert said.decode() == f"decloud_pl: Round {number}: missed, {why}.\n"
 
 
+async def test_a_run_for_one_round_ends_when_the_round_can_no_longer_be_joined(world: World) -> None:
+    number = await world.post(claim=False)
+    settings = [*world.overrides(), "auto_train=false", "task=round", f"round={number}"]
+    environ = {**os.environ, "DECLOUD_HOME": str(world.home), "DECLOUD_PRIVATE_KEY": str(world.wallet.signer)}
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "decloud_pl", *settings),
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    async with asyncio.timeout(30):
+        while b"no validator" not in await child.stdout.readline():
+            assert child.returncode is None
+        world.clock.advance(10 * 86_400)
+        _, said = await child.communicate()
+    assert child.returncode == 13
+    assert said.decode().startswith(f"decloud_pl: Round {number}: missed, ")
+
+
 SUCCESSES = (State.SUBMITTED, State.CLAIMING, State.CLAIMED, State.UNREWARDED)
 
 

@@ -192,13 +192,16 @@ class FitSetup:
         return Fit(make_trainer(self._within_epochs(data).plan, callbacks, logger=logger), module, data, found)
 
     def _within_epochs(self, data: LightningDataModule) -> FitSetup:
-        """Return the setup with validation after each epoch if a recipe has made the epochs too short for the user's
-        ``val_check_interval``. Lightning would refuse that number.
+        """Return the setup with validation after each epoch if the epochs are too short for ``val_check_interval``.
+
+        Lightning would refuse that number. The user could not know it, if a recipe has set the batch size or if the
+        training is for a round.
         """
         trainer, recipe = self.config.trainer, applied(self.config).get("datamodule") or {}
         every, by_epoch = trainer.get("val_check_interval"), trainer.get("check_val_every_n_epoch", 1) is not None
         of_recipe = "batch_size" in recipe and not self.round.is_given("datamodule.batch_size")
-        if not (of_recipe and by_epoch and isinstance(data, RoundDataModule) and isinstance(every, int)):
+        unforeseen = of_recipe or self.planned_seconds is not None
+        if not (unforeseen and by_epoch and isinstance(data, RoundDataModule) and isinstance(every, int)):
             return self
         if every <= data.batches_per_epoch(trainer.get("limit_train_batches")):
             return self

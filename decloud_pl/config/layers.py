@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from decloud_pl.config import names
 from decloud_pl.config.file import ConfigFile
-from decloud_pl.config.group_files import DEFINED_GROUPS, definition, leaves_of, read_group_file
+from decloud_pl.config.group_files import DEFINED_GROUPS, definition, leaves_of, parts_of
 from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PLACES, PRESET, find, groups, secret_names, storages
 from decloud_pl.config.schema import CONFIG_FILE, default_home
 from decloud_pl.config.training import TrainingConfig
@@ -108,20 +108,20 @@ class Sources:
     def defined(self) -> Layer:
         """The values that define the chosen ``rewards`` and ``storage``, unless the same or a higher layer sets them.
 
-        Reading a file may raise `OSError` or `YAMLError`.
+        Raises: as `group_files.parts_of`.
         """
         chosen = {**self.assignments, **self.command_line}
         return {
             place: Assignment(place, value, chosen[group].origin)
             for group in DEFINED_GROUPS
             if group in chosen
-            for place, value in definition(self.folders, group, str(chosen[group].value)).items()
+            for place, value in definition(self.folders, group, chosen[group].value).items()
             if place not in self.assignments or _rank(self.assignments[place].origin) < _rank(chosen[group].origin)
         }
 
     @cached_property
     def files(self) -> list[Layer]:
-        """The layers of the chosen experiment and preset. Reading a file may raise `OSError` or `YAMLError`."""
+        """The layers of the chosen experiment and preset. Raises: as `group_files.parts_of`."""
         chosen = {**self.assignments, **self.command_line}
         experiment = self._file(EXPERIMENT, chosen)
         return [experiment, self._file(PRESET, {**experiment, **chosen})]
@@ -137,7 +137,7 @@ class Sources:
     def of_training(self) -> tuple[str, ...]:
         """Return the places of the training settings and group choices that at least one layer sets."""
         places = {place for layer in self.layers for place in layer}
-        return tuple(sorted(place for place in places if place.partition(".")[0] in _OF_A_TRAINING))
+        return tuple(sorted(filter(is_of_training, places)))
 
     def origin(self, place: str) -> str:
         """Return the origin of the value at a place. If no layer sets it, return the origin of its group's choice."""
@@ -152,6 +152,11 @@ class Sources:
         place = PLACES.get(name, name)
         found = next((layer[place].name for layer in self.layers if place in layer), name)
         return found if place in self.command_line else names.PLAIN_NAMES.get(found, found)
+
+
+def is_of_training(place: str) -> bool:
+    """Return whether a place is a training setting or the choice of a training's group."""
+    return place.partition(".")[0] in _OF_A_TRAINING
 
 
 def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False) -> Sources:
@@ -233,16 +238,10 @@ def sets(key: str, place: str) -> bool:
 
 def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
     """Return the assignments of a preset or experiment, including its group choices and the files it extends."""
-    defaults, tree, file = read_group_file(folders, group, name)
     found: dict[str, Any] = {}
-    for entry in defaults:
-        if isinstance(entry, dict):
-            pairs: Iterable[tuple[str, Any]] = ((key.rpartition("/")[2], choice) for key, choice in entry.items())
-        elif entry == "_self_":
-            pairs = leaves_of(tree)
-        else:
-            pairs = ((one.name, one.value) for one in _layer_of_file(folders, group, str(entry)).values())
-        found |= _layer(str(file), (Assignment(key, value, f"{group} {name}") for key, value in pairs))
+    for part in parts_of(folders, group, name):
+        entries = (Assignment(key, value, f"{group} {name}") for key, value in part.values.items())
+        found |= _layer(str(part.file), entries)
     return found
 
 

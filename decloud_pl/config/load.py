@@ -14,12 +14,11 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from decloud_pl.chain.solana_cli import chosen_network
-from decloud_pl.config.group_files import leaves_of, read_group_file
-from decloud_pl.config.layers import Sources, sources
+from decloud_pl.config.group_files import names_of, parts_of
+from decloud_pl.config.layers import Sources, is_of_training, sources
 from decloud_pl.config.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
 from decloud_pl.config.schema import Settings, Tree
 from decloud_pl.config.training import MERGED
@@ -97,25 +96,15 @@ def composed(given: Sources) -> Composed:
 
 
 def _in_own_files(given: Sources) -> Iterator[str]:
-    """Yield the places that the user's own files set in the groups to which a recipe adds values.
+    """Yield the places that the user's own files set, if they are chosen in the groups to which a recipe adds values.
 
     A packaged file yields none, also if the user names it, because it has default values.
     """
     for group in MERGED:
         chosen = next((layer[group].value for layer in given.layers if group in layer), None)
-        for name in chosen if isinstance(chosen, list) else [chosen]:
-            yield from _own_places(given.folders, group, str(name))
-
-
-def _own_places(folders: Sequence[Path], group: str, name: str) -> Iterator[str]:
-    """Yield the places that the user's file sets, and those of the user's files that it extends."""
-    # Hydra, too, takes a file from the first folder, the packaged one, if both have it.
-    defaults, tree, file = read_group_file(folders, group, name)
-    if file is None or folders[0] in file.parents:
-        return
-    for entry in defaults:
-        yield from _own_places(folders, group, str(entry))
-    yield from (place for place, _ in leaves_of(tree, f"{group}."))
+        for part in (part for name in names_of(chosen) for part in parts_of(given.folders, group, name)):
+            if given.folders[0] not in part.file.parents:
+                yield from filter(is_of_training, part.values)
 
 
 def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:

@@ -192,7 +192,7 @@ def _values(text: str, given: Sources) -> list[str]:
         return [text]
     key = text.partition("=")[0]
     place = key.lstrip("+~")
-    name = f"{key.removesuffix(place)}{given.written(place)}"
+    name = f"{key.removesuffix(place)}{given.command_line[place].name}"  # reads no file, unlike `Sources.written`
     if not override.is_discrete_sweep():
         start = getattr(override.value(), "start", math.nan)
         return [f"{name}={float(start)}"]

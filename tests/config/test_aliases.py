@@ -293,6 +293,27 @@ def test_the_keys_in_a_file_of_the_user_were_given_too(home: Path, environ: dict
     assert found.given == tuple(sorted((*keys, "callbacks", "datamodule", "module", "trainer")))
 
 
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("defaults: [base@_here_, _self_]\nprecision: 32-true\n", ("trainer.max_epochs", "trainer.precision")),
+        ("# @package _global_\ndefaults: [override /optimizer: sgd, _self_]\nseed: 1\n", ("optimizer", "seed")),
+        (
+            "# @package _global_\ndefaults: [base@trainer, _self_]\ndatasets: [mnist]\ntrainer: {precision: 32-true}\n",
+            ("trainer.max_epochs", "trainer.precision"),
+        ),
+    ],
+)
+def test_the_keys_in_a_file_with_packages_were_given_under_their_places(
+    text: str, keys: tuple[str, ...], home: Path, environ: dict[str, str]
+) -> None:
+    folder = home / "conf" / "trainer"
+    folder.mkdir(parents=True)
+    (folder / "base.yaml").write_text("defaults: [default, _self_]\nmax_epochs: 3\n")
+    (folder / "mine.yaml").write_text(text)
+    assert load(["trainer=mine"], environ=environ).given == tuple(sorted(("trainer", *keys)))
+
+
 def test_choices_of_a_preset_were_given_too(home: Path, environ: dict[str, str], keep: Any) -> None:
     file = home / "conf" / "preset" / "mine.yaml"
     file.parent.mkdir(parents=True)

@@ -252,6 +252,40 @@ def test_a_users_own_rewards_cover_what_their_file_sets(home: Path, environ: dic
     assert {one: shown[one][0] for one in kept} == {**kept, "min_reward": "0"}  # an empty rule of a file covers none
 
 
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        ("# @package _global_\ndatasets: [mnist]\nrewards: {min: 0.2}\n", "0.2"),
+        ("# @package rewards\nmin: 0.2\n", "0.2"),
+        ("# @package _global_\ndefaults: [high@rewards, _self_]\nseed: 1\n", "0.1"),
+        ("defaults: [high@_here_, _self_]\n", "0.1"),
+        ("defaults: [/rewards/high@_here_, _self_]\n", "0.1"),
+        ("defaults: [high@_global_.rewards, _self_]\n", "0.1"),
+        ("defaults: [inner, _self_]\n", "0.3"),
+        ("# @package rewards.validators\nallow: []\n", "0.05"),
+        ("defaults: [high, any, _self_]\n", "0.05"),  # a zero in a file that it extends covers none
+    ],
+)
+def test_a_users_own_rewards_may_use_packages(
+    text: str, least: str, home: Path, environ: dict[str, str], keep: Any
+) -> None:
+    folder = home / "conf" / "rewards"
+    folder.mkdir(parents=True)
+    (folder / "inner.yaml").write_text("# @package _global_\nrewards: {min: 0.3}\n")
+    (folder / "mine.yaml").write_text(text)
+    keep({"min_reward": "0.05"})
+    assert load(["rewards=mine"], environ=environ).rewards.min == least
+
+
+@pytest.mark.parametrize(("choice", "least"), [(["any", "high"], "0.1"), (["high", "any"], "0")])
+def test_several_rewards_count_in_their_order(
+    choice: list[str], least: str, environ: dict[str, str], keep: Any
+) -> None:
+    keep({"min_reward": "0.05", "max_reward": "2"})
+    settings = load([f"rewards=[{','.join(choice)}]"], environ=environ)
+    assert (settings.rewards.min, settings.rewards.max) == (least, "0")
+
+
 TEXTS = [
     "${home}",
     "it's",
@@ -382,6 +416,11 @@ def test_a_wrong_value_in_config_json_is_one_sentence(
 def test_an_amount_never_passes_through_a_float(environ: dict[str, str], keep: Any) -> None:
     keep('{"min_reward": 123456789.123456789}')
     assert load(environ=environ).rewards.min_lamports == 123456789123456789
+
+
+def test_a_preset_that_extends_another_in_its_own_package(home: Path, environ: dict[str, str]) -> None:
+    own_preset(home, "# @package _global_\ndefaults:\n  - quick-test@_here_\n  - _self_\nseed: 1\n")
+    assert origin("max_batches", environ, "preset=mine") == (50, "preset mine")
 
 
 def test_an_experiment_that_chooses_a_preset(home: Path, environ: dict[str, str]) -> None:

@@ -26,7 +26,7 @@ from decloud_pl.config.load import composed
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.experiment.results import differing, read_sweeps
-from decloud_pl.experiment.sweep import expanded, job, without_shown
+from decloud_pl.experiment.sweep import checked_points, expanded, job, without_shown
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
@@ -236,3 +236,25 @@ def test_what_is_wrong_is_said_before_anything_runs(overrides: list[str], words:
     assert "aMirrorsKey" not in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "words"),
+    [
+        ("rewards", "min: [1\n", "broken.yaml:2: invalid YAML"),
+        ("rewards", "defaults: [broken, _self_]\n", "a file includes itself"),
+        ("storage", "defaults: [broken, _self_]\nkind: kubo\n", "a file includes itself"),
+    ],
+)
+def test_a_broken_file_is_said_as_for_one_run(group: str, text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "conf" / group / "broken.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    (tmp_path / "config.json").write_text(json.dumps({group: "broken"}))
+    environ = {"DECLOUD_HOME": str(tmp_path)}
+    said = []
+    for check, overrides in ((composed, ["task=experiment"]), (checked_points, ["task=experiment", "seed=1,2"])):
+        with pytest.raises(ConfigError, match=re.escape(words)) as caught:
+            check(sources(overrides, environ=environ, sweep=True))
+        said.append(str(caught.value))
+    assert said[0] == said[1]

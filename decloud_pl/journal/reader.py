@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from decloud_pl.errors import JournalError
 from decloud_pl.journal.owner import NOBODY, Owner
-from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.record import NOT_JOINED, RoundRecord, State
 from decloud_pl.journal.schema import FIELDS, KINDS, open_to_read
 from decloud_pl.legible import legible
 
@@ -198,7 +198,7 @@ class JournalReader:
             " AND sent.program_id = rounds.program_id AND sent.wallet = rounds.wallet"
             " AND sent.key = 'join:' || rounds.round_id AND sent.outcome IN ('pending', 'landed'))"
         )
-        return int(self.select("COUNT(*)", "rounds", rest, (State.SEEN, State.JOINING))[0][0])
+        return int(self.select("COUNT(*)", "rounds", rest, NOT_JOINED)[0][0])
 
     def all_costs(self) -> dict[tuple[Owner, int], int]:
         """Return the lamports spent on fees and deposits, by owner and round."""

@@ -60,6 +60,8 @@ _FINAL = {
     State.ABORTED,
     State.FAILED,
 }
+NOT_JOINED = (State.SEEN, State.JOINING)
+"""States of a round that this wallet has not joined yet, as far as the journal knows."""
 _BEFORE_SUBMITTED = {
     State.SEEN,
     State.JOINING,

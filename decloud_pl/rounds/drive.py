@@ -21,10 +21,10 @@ from decloud_pl.errors import (
     RpcUnavailable,
     no_round,
 )
-from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.record import NOT_JOINED, RoundRecord, State
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.events import Looked, Noted, Trouble
-from decloud_pl.rounds.failures import LOOK_AGAIN, NOT_JOINED, Failures, InternalError
+from decloud_pl.rounds.failures import LOOK_AGAIN, Failures, InternalError
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
@@ -249,8 +249,8 @@ class Driver:
         if view.round is not None:
             deadline = next_deadline(view.round)
             self.sightings.saw(view.round, view.now)
-        if view.round is not None and view.round.status is not RoundStatus.WAITING_VALIDATOR:
-            self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
+            if view.round.status is not RoundStatus.WAITING_VALIDATOR:  # an endpoint that is behind may show this
+                self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
         self._steps.reporter.report(Looked(round_id, deadline, view.now, view.balance))
         if view.submission is not None:
             self._missing_since.pop(round_id, None)

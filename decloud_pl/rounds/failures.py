@@ -21,12 +21,11 @@ from decloud_pl.errors import (
     TransactionExpired,
     UntrustedFileRejected,
 )
-from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.record import NOT_JOINED, RoundRecord, State
 from decloud_pl.retry import LONGEST_RETRY_AFTER, Backoff
 from decloud_pl.rounds.events import Trouble
 from decloud_pl.rounds.steps import Steps
 
-NOT_JOINED = (State.SEEN, State.JOINING)
 LOOK_AGAIN = 60.0
 """Seconds until the next look at a round whose deadline is not known, after a failed look."""
 _PASSING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
@@ -166,7 +165,7 @@ class Failures:
         """Return how many seconds a retry may wait for a busy server and still meet the deadline."""
         deadline = self._deadline(record.round_id)
         if deadline is None:
-            # A store is asked only after a look at the chain, so the round has no deadline then.
+            # The daemon asks a store only after a look at the chain. If that look found no deadline, there is none.
             is_safe = of_store or record.state in _NEVER_GIVEN_UP
             return LONGEST_RETRY_AFTER if is_safe else LOOK_AGAIN
         left = deadline - self._now()

@@ -10,7 +10,7 @@ from decloud_pl.domain import Round
 from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
 from decloud_pl.journal.findings import stored_revision
 from decloud_pl.journal.reader import JournalReader
-from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.record import NOT_JOINED, RoundRecord, State
 from decloud_pl.journal.track_record import completion
 from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.policy import DAY_SECONDS, Policy
@@ -58,7 +58,7 @@ class Joining:
 
     def unreserved(self, balance: int) -> int:
         """Return a balance in lamports, less what the joins that are not confirmed yet may cost."""
-        joining = self.journal.count(states=[State.SEEN, State.JOINING])
+        joining = self.journal.count(states=NOT_JOINED)
         return max(0, balance - joining * self.policy.criteria.join_cost)
 
     def record_of_joined(self, round_: Round) -> RoundRecord:

@@ -193,6 +193,14 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
             loop.remove_signal_handler(number)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal interrupted the process.
+
+    When Python's own class passes through the `exec` of a string, as during an import, `python -m` ends with SIGINT
+    instead of the exit code, even if the exception was handled. For a subclass it does not.
+    """
+
+
 class StopRequest:
     """A context manager for a process that trains. It handles the signals that request a stop.
 
@@ -200,7 +208,7 @@ class StopRequest:
     regularly and stop by itself, so that it can first write a checkpoint.
 
     Args:
-        by_user: if true, handle SIGINT, SIGHUP and SIGTERM, and end the process with `KeyboardInterrupt`. A second
+        by_user: if true, handle SIGINT, SIGHUP and SIGTERM, and end the process with `Interrupted`. A second
             SIGINT or SIGTERM ends the process even after the first call of `requested`; a second SIGHUP is ignored. If
             false, handle only SIGTERM, and end the process with the exit code of `TrainingStopped`. After the first
             call of `requested`, a second SIGTERM has no effect.
@@ -235,7 +243,7 @@ class StopRequest:
         if again and number == signal.SIGHUP:
             return
         if not self._asked_for or (again and self._by_user):
-            raise KeyboardInterrupt if self._by_user else SystemExit(TrainingStopped.exit_code)
+            raise Interrupted if self._by_user else SystemExit(TrainingStopped.exit_code)
 
 
 def begin_imports() -> None:

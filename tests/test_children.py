@@ -206,6 +206,18 @@ def test_a_training_of_the_user_stops_with_the_terminal() -> None:
         assert process.wait(30) == 0
 
 
+def test_an_interrupt_during_an_import_does_not_replace_the_exit_code(tmp_path: Path) -> None:
+    """The code of a class that is generated from a string, as a dataclass's, is interrupted."""
+    (tmp_path / "program.py").write_text(
+        "import os, signal, sys\nfrom decloud_pl.children import StopRequest\n"
+        "try:\n    with StopRequest(by_user=True):\n        exec('os.kill(os.getpid(), signal.SIGINT)')\n"
+        "except KeyboardInterrupt:\n    sys.exit(130)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "program"]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False).returncode == 130
+
+
 # A process of root may read the memory of any process, unless it drops its capabilities.
 UNPRIVILEGED = """
 import ctypes, os, sys

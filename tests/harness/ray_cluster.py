@@ -18,6 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from decloud_pl.executors.ray.actor import TrainingActor
+
 ROOT = Path(__file__).parents[2]
 # On Linux, Ray replaces 127.0.0.1 with the address of the network interface.
 LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
@@ -51,10 +55,19 @@ def main(folder: str) -> None:
             if "add" in order:
                 nodes.append(cluster.add_node(num_cpus=order["add"], **common))
             else:
-                cluster.remove_node(nodes[order["kill"]], allow_graceful=False)
-            answers.write(json.dumps({"node": len(nodes) - 1}) + "\n")
+                busy = next(node for node in nodes if _trains(node))
+                nodes.remove(busy)
+                cluster.remove_node(busy, allow_graceful=False)
+            answers.write(json.dumps({"nodes": len(nodes)}) + "\n")
     finally:
         cluster.shutdown()
+
+
+def _trains(node: Any) -> bool:
+    """Return whether an actor that trains runs on the node. Its process is a child of the node's raylet."""
+    (raylet,) = node.all_processes["raylet"]
+    children = psutil.Process(raylet.process.pid).children(recursive=True)
+    return any(TrainingActor.__name__ in part for child in children for part in child.cmdline()[:1])
 
 
 class RayCluster:
@@ -64,7 +77,6 @@ class RayCluster:
         address: the address of the cluster.
         folder: the folder for all its files.
         pid: the ID of the process that starts all others.
-        newest: the number of the node that was added last.
     """
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
@@ -72,22 +84,20 @@ class RayCluster:
         self.folder = folder
         self.pid = process.pid
         self.address = str(self._answer()["address"])
-        self.newest = -1
 
-    def add(self, cpus: int = 16) -> int:
-        """Add a node; return its number. The node may declare more CPUs than the machine has."""
-        self.newest = self._order(add=cpus)
-        return self.newest
+    def add(self, cpus: int = 16) -> None:
+        """Add a node. It may declare more CPUs than the machine has."""
+        self._order(add=cpus)
 
-    def kill(self, node: int) -> None:
-        """Kill all processes of a node."""
-        self._order(kill=node)
+    def kill_the_training(self) -> None:
+        """Kill all processes of the node on which a training runs."""
+        self._order(kill=True)
 
-    def _order(self, **order: int) -> int:
+    def _order(self, **order: int) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return int(self._answer()["node"])
+        self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

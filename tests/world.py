@@ -191,7 +191,13 @@ class Diary:
 
 
 class World:
-    """The network, the other parties, and all parts of a daemon."""
+    """The network, the other parties, and all parts of a daemon.
+
+    Attributes:
+        running: the task of the daemon that was started last.
+    """
+
+    running: asyncio.Task[None]
 
     def __init__(self, network: LocalNetwork, clock: ManualClock, home: Path) -> None:
         self.network = network
@@ -298,14 +304,16 @@ class World:
         background = [] if evidences is None else [evidences(steps)]
         watch = partial(watch_events, url, dialect)
         daemon = Daemon(steps, Policy(**{**options, **policy}), watch, background=background)
-        task = asyncio.create_task(daemon.run())
+        self.running = task = asyncio.create_task(daemon.run())
         try:
             yield daemon
         finally:
             daemon.stop()
-            await asyncio.wait_for(task, PATIENCE)
-            await rpc.aclose()
-            journal.close()
+            try:
+                await asyncio.wait_for(task, PATIENCE)
+            finally:
+                await rpc.aclose()
+                journal.close()
 
     def overrides(self) -> list[str]:
         """Return the settings with which the production assembly works on this network."""

@@ -107,6 +107,7 @@ class Daemon:
 
         Raises:
             ChainError: the endpoint does not answer at the start, or its network has no DECLOUD program.
+            RoundError: the policy's ``only_round`` does not exist.
             JournalError: the journal cannot be written. Without the journal, a transaction might be sent twice.
         """
         await self._begin()

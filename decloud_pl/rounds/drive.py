@@ -12,21 +12,21 @@ from pathlib import Path
 
 from decloud_pl.chain.anchor import LAYOUT_ERRORS
 from decloud_pl.chain.client import View
-from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
+from decloud_pl.domain import LAMPORTS_PER_SOL, Round, format_sol
 from decloud_pl.errors import (
     ChainError,
     DecloudError,
     JournalError,
     ProgramError,
-    RpcUnavailable,
     no_round,
 )
-from decloud_pl.journal.record import NOT_JOINED, RoundRecord, State
+from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.discover import Discovery
-from decloud_pl.rounds.events import Looked, Noted, Trouble
+from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.failures import LOOK_AGAIN, Failures, InternalError
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step
+from decloud_pl.rounds.looks import Looks
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import WALLET_MINIMUM
 from decloud_pl.rounds.sightings import Sightings
@@ -34,9 +34,6 @@ from decloud_pl.rounds.steps import Steps
 from decloud_pl.shortage import shortage
 
 logger = logging.getLogger(__name__)
-
-_DOUBT_SECONDS = 600.0
-"""How long a joined round must be missing on chain before it is given up: an endpoint may lag behind the chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +63,18 @@ class Driver:
     def __init__(self, steps: Steps, policy: Policy, *, now: Callable[[], float]) -> None:
         self._steps = steps
         self._policy = policy
-        self._now = now
         self._joining = Joining(policy, steps.journal, steps.base_models)
         self._one_at_a_time = asyncio.Lock()
         self._compared: set[int] = set()
         self._left: set[tuple[int, str]] = set()
         # Joined rounds that were compared with the user's rules for validators and creators.
         self._ruled: set[int] = set()
-        # Of active rounds, on this machine's clock; None for a round that has no deadline now.
-        self._deadlines: dict[int, float | None] = {}
         # Rounds with an abort event in this run. The event also cancels the round's training.
         self._aborted: set[int] = set()
         self._trainings: dict[int, asyncio.Timeout] = {}
-        self._failures = Failures(steps, self.deadline, now=now)
-        # Since when the chain lacks a joined round or this wallet's place in it, on the monotonic clock.
-        self._missing_since: dict[int, float] = {}
         self.sightings = Sightings(steps.journal, now=now)
+        self._looks = Looks(steps, self.sightings, now=now)
+        self._failures = Failures(steps, self._looks.deadline, now=now)
         self.discovery = Discovery(steps, self._joining, self.sightings, self._on_abort, self._has_step)
         self.ended: list[RoundRecord] = []
         self.finishing: set[int] = set()
@@ -94,7 +87,7 @@ class Driver:
 
     def deadline(self, round_id: int) -> float | None:
         """Return a round's next deadline in Unix seconds of this machine, or None if it is not known."""
-        return self._deadlines.get(round_id)
+        return self._looks.deadline(round_id)
 
     async def reopen(self, round_id: int) -> bool:
         """Reopen a round that has ended for this wallet, if the chain still allows a step.
@@ -104,12 +97,15 @@ class Driver:
 
         Raises:
             ChainError: the chain cannot be queried.
+            RoundError: the round does not exist.
         """
         record = self._steps.journal.get(round_id)
+        if record is None and await self._steps.chain.round(round_id) is None:
+            raise no_round(round_id)
         if record is None or not record.state.is_final:
             return True
         if record.state is not State.ABORTED:  # not every revision shows an abort on chain
-            view = await self._look(round_id)
+            view = await self._looks.look(round_id)
             decided = self._decide(record, view)
             if not isinstance(decided, Finish):
                 self._steps.reopen(record, State.SEEN if view.submission is None else State.WAITING)
@@ -143,16 +139,16 @@ class Driver:
                 return Again(pause)
             record = self._reconsider(record)
             while True:
-                view = await self._look(round_id)
+                view = await self._looks.look(round_id)
                 if self.stopping and record.state is not State.READY:
                     return None
                 self._note_rules(round_id, view)
                 decided = self._decide(record, view)
                 if not isinstance(decided, Finish):
-                    self._missing_since.pop(round_id, None)
+                    self._looks.believe(round_id)
                 match decided:
                     case Finish(state, reason):
-                        self._doubt(record, view, state)
+                        self._looks.doubt(record, view, state)
                         self._end(self._steps.finish(record, state, reason))
                         return None
                     case Wait(state, reason, until):
@@ -238,27 +234,10 @@ class Driver:
             self.discovery.forget(round_id)
             return steps.keep(self._joining.record(view.round, decision.reason))
 
-    async def _look(self, round_id: int) -> View:
-        view = await self._steps.chain.view(round_id, self._steps.wallet.address)
-        self._saw(round_id, view)
-        return view
-
-    def _saw(self, round_id: int, view: View) -> None:
-        """Report a look at a round, and remember what it shows."""
-        deadline = None
-        if view.round is not None:
-            deadline = next_deadline(view.round)
-            self.sightings.saw(view.round, view.now)
-            if view.round.status is not RoundStatus.WAITING_VALIDATOR:  # an endpoint that is behind may show this
-                self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
-        self._steps.reporter.report(Looked(round_id, deadline, view.now, view.balance))
-        if view.submission is not None:
-            self._missing_since.pop(round_id, None)
-
     def _has_step(self, record: RoundRecord, view: View) -> bool:
         """Record a look at a round. Return whether `drive` would do more than look at the round again."""
         try:
-            self._saw(record.round_id, view)
+            self._looks.saw(record.round_id, view)
             decided = self._decide(record, view)
         except Exception:  # noqa: BLE001  # `drive` meets the same error and handles it
             return True
@@ -267,29 +246,6 @@ class Driver:
         if isinstance(decided, Wait):
             return (decided.state, decided.reason) != (record.state, record.reason)
         return (record.round_id, decided.step) not in self._left
-
-    def _doubt(self, record: RoundRecord, view: View, state: State) -> None:
-        """Check that a round is not given up because an endpoint shows the chain as it was before an earlier look.
-
-        A round gets a row in the journal only after a look at a round that can be joined, or has been joined.
-
-        Raises:
-            RpcUnavailable: the chain lacks the round, or this wallet's place in it, but may show it later.
-        """
-        if view.submission is not None or state not in (State.FAILED, State.MISSED):
-            return
-        is_early = view.round is None or view.round.status is RoundStatus.WAITING_VALIDATOR
-        if record.state in NOT_JOINED and not is_early:
-            return  # the wallet came too late to join
-        round_id, now = record.round_id, self._steps.monotonic()
-        since = self._missing_since.setdefault(round_id, now)
-        deadline = self._deadlines.get(round_id)
-        if now - since >= _DOUBT_SECONDS and (deadline is None or self._now() > deadline):
-            return
-        raise RpcUnavailable(
-            f"The RPC endpoint shows round {round_id} as it was earlier, or not at all. It may be behind the chain.",
-            fix="If this lasts, set network.rpc_url to another endpoint.",
-        )
 
     def _decide(self, record: RoundRecord, view: View) -> Act | Wait | Finish:
         update = self._steps.update_on_disk(record.round_id)
@@ -453,14 +409,6 @@ class Driver:
     def _end(self, record: RoundRecord) -> None:
         if record.state is State.UNREWARDED and (record.gain_low or 0) > 0:
             self._steps.reporter.report(Trouble(record.round_id, f"The round paid no reward: {record.reason}."))
-        self._deadlines.pop(record.round_id, None)
-        self._missing_since.pop(record.round_id, None)
+        self._looks.forget(record.round_id)
         self._failures.forget(record.round_id)
         self.ended.append(record)
-
-
-def next_deadline(round_: Round) -> int | None:
-    """Return the next deadline for trainers, in Unix seconds of the chain's clock; None if no deadline applies now."""
-    if round_.status is RoundStatus.WAITING_TRAINERS:
-        return round_.join_deadline
-    return round_.submit_deadline if round_.status is RoundStatus.TRAINING else None

@@ -22,6 +22,7 @@ from decloud_pl.errors import (
     ExecutorUnavailable,
     IntegrityError,
     MachineShortage,
+    RoundError,
     StoreError,
     StoreRejected,
     StoreUnavailable,
@@ -33,7 +34,7 @@ from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.select import Criteria
 from tests.harness.proxy import Fault, FaultProxy
-from tests.world import World
+from tests.world import PATIENCE, World
 
 WHOLE_LIFE = [
     State.SEEN,
@@ -340,6 +341,12 @@ async def test_one_round_alone(world: World) -> None:
     async with world.daemon(only_round=second):
         await live(world, second)
     assert await world.chain.submission(first, world.wallet.address) is None
+
+
+async def test_a_run_for_a_round_that_does_not_exist_ends(world: World) -> None:
+    with pytest.raises(RoundError, match=r"Round 7 does not exist on this network\."):
+        async with world.daemon(only_round=7):
+            await asyncio.wait({world.running}, timeout=PATIENCE)
 
 
 async def test_a_round_that_expired_while_the_daemon_was_away_ends(world: World) -> None:

@@ -39,6 +39,8 @@ _MAX_ATTEMPTS = 4
 _MOST_FAILURES = 64
 """Failures in a row, over about an hour, after which a joined round without a known deadline is given up."""
 _BACKOFF = Backoff(2.0, 60.0)
+_BACKOFF_OF_REWARD = Backoff(2.0, 600.0)
+"""For a claim that the program refuses: it may fail for weeks, and each attempt takes several requests."""
 _SHARE_TO_WAIT = 0.25
 """Before publishing, a wait for a busy server takes at most this part of the time until the deadline."""
 
@@ -97,8 +99,10 @@ class Failures:
         hopeless = isinstance(error, UntrustedFileRejected) or counted >= _MAX_ATTEMPTS
         if hopeless and not never_given_up:
             return None
-        wait = _BACKOFF.after(failures) if is_attempt else _NO_ATTEMPT_PAUSE
         deadline = self._deadline(round_id)
+        is_urgent = not never_given_up or deadline is not None or isinstance(error, RpcUnavailable)
+        backoff = _BACKOFF if is_urgent else _BACKOFF_OF_REWARD
+        wait = backoff.after(failures) if is_attempt else _NO_ATTEMPT_PAUSE
         if deadline is not None and deadline > self._now():  # a retry after the deadline may be useless
             wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:

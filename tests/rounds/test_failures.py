@@ -26,6 +26,7 @@ from decloud_pl.errors import (
     DecloudError,
     DecodeError,
     MachineShortage,
+    ProgramError,
     RpcRejected,
     RpcUnavailable,
     StoreRejected,
@@ -175,6 +176,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 REFUSED = RpcRejected("The endpoint refuses the request.", code=403)
 MISREAD = DecodeError("The account is too short.")
 INTERNAL = InternalError("Internal error (KeyError).")
+NOT_PAID = ProgramError("The program refuses the claim.", code=6016, name="RewardAlreadyClaimed")
 BUSY = RpcUnavailable("The endpoint limits the request rate.", retry_after=3600)
 
 
@@ -323,6 +325,16 @@ def test_a_reward_waits_as_long_as_a_busy_endpoint_asks(bench: Bench) -> None:
     bench.is_in(State.CLAIMING)
     bench.fails(BUSY)
     assert bench.time.monotonic == 3650
+
+
+def test_a_claim_that_keeps_failing_is_retried_every_ten_minutes(bench: Bench) -> None:
+    bench.is_in(State.CLAIMING)
+    bench.fails(*[NOT_PAID] * 20)
+    before = bench.time.monotonic
+    bench.fails(NOT_PAID)
+    assert (bench.record.state, bench.time.monotonic - before) == (State.CLAIMING, 600)
+    bench.fails(RpcUnavailable("No endpoint answers."))
+    assert bench.time.monotonic - before == 660
 
 
 @pytest.mark.parametrize("restarts", [False, True])

@@ -81,6 +81,8 @@ class Endpoint:
         self._failures = 0
         self._rests_until = 0.0
         self._asked_to_wait_until = 0.0
+        self._slot = -1
+        self._slot_since = 0.0
 
     async def aclose(self) -> None:
         client, self._client = self._client, None
@@ -114,6 +116,13 @@ class Endpoint:
         self._rests_until = now + self._pace.jitter(rest)
         if retry_after:
             self._asked_to_wait_until = now + min(retry_after, LONGEST_ASKED_WAIT)
+
+    def seconds_at(self, slot: int) -> float:
+        """Record the slot of an answer. Return for how many seconds the answers have had this slot."""
+        now = self._pace.monotonic()
+        if slot != self._slot:
+            self._slot, self._slot_since = slot, now
+        return now - self._slot_since
 
     def recovered(self) -> None:
         self.healthy = True

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _MOST_SLOTS_BEHIND = 150
 _BELIEVED_SLOTS = 100_000
 """About eleven hours. If two slots are further apart, one endpoint is wrong, and the pool ignores the higher slot."""
+_MOST_SECONDS_AT_SLOT = 60.0
+"""An endpoint whose slot stays the same for longer has lost contact with the chain. A slot takes 0.4 s."""
 _NEEDED_SECONDS = 120.0
 """How long the pool refuses answers that do not show this wallet's last transaction. A working endpoint needs less."""
 _MOST_SLOTS = 1 << 62
@@ -208,6 +210,12 @@ class EndpointPool:
             return
         if slot > _MOST_SLOTS:
             raise not_rpc(endpoint.host)
+        # A single endpoint is used nevertheless: the whole chain may have stopped, and its accounts can still be read.
+        if len(self._all) > 1 and endpoint.seconds_at(slot) > _MOST_SECONDS_AT_SLOT:
+            raise RpcUnavailable(
+                f"The RPC endpoint {endpoint.host} has shown the same slot for {_MOST_SECONDS_AT_SLOT:.0f} s.",
+                fix="Wait for it to catch up, or use another endpoint.",
+            )
         if slot < self._needed:
             raise RpcUnavailable(
                 f"The RPC endpoint {endpoint.host} lags behind the chain and lacks this wallet's last transaction.",
@@ -240,8 +248,10 @@ class EndpointPool:
         except RpcRejected:
             endpoint.failed()
             return
-        self._saw(answer.value.absolute_slot)
-        if answer.value.absolute_slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed):
+        slot = answer.value.absolute_slot
+        self._saw(slot)
+        is_behind = slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed)
+        if is_behind or endpoint.seconds_at(slot) > _MOST_SECONDS_AT_SLOT:
             endpoint.failed()
             return
         endpoint.recovered()

@@ -45,6 +45,11 @@ T = TypeVar("T")
 Landed = Callable[[], Awaitable[bool]]
 
 _MICRO = 1_000_000
+_HEIGHT_SECONDS = 180.0
+"""If the block height stays the same for longer, a transaction can neither land nor expire."""
+_FIRST_RAISED_PRICE = 10_000
+_PRICE_FACTOR, _MOST_RAISES = 4, 8
+"""After each transaction that expired, the next one offers a priority fee that is this many times higher."""
 _STATUSES_PER_REQUEST = 256
 """The most signatures that an endpoint accepts in one request."""
 _BACKOFF = Backoff(0.5, 10.0)
@@ -185,11 +190,12 @@ class Sender:
 
     async def _sign(self, instructions: Sequence[Instruction], key: str, deposit: int) -> Attempt:
         blockhash, last_valid_block_height = await self._retrying(self._rpc.latest_blockhash)
-        draft = self._transaction(instructions, blockhash)
+        draft = self._unsigned(instructions, blockhash)
         simulation = await self._retrying(lambda: self._rpc.simulate(draft))
         if simulation.error is not None and not is_blockhash_unknown(simulation.error):
             raise typed_error(simulation.error, self._dialect, simulation.logs)
-        budget, priority = await self._budget(instructions, simulation.units)
+        expired = sum(attempt.outcome == "expired" for attempt in self._log.attempts(key))
+        budget, priority = await self._budget(instructions, simulation.units, expired)
         transaction = self._transaction([*budget, *instructions], blockhash)
         attempt = Attempt(
             signature=str(transaction.signatures[0]),
@@ -203,11 +209,23 @@ class Sender:
         return attempt
 
     def _transaction(self, instructions: Sequence[Instruction], blockhash: Hash) -> VersionedTransaction:
-        message = MessageV0.try_compile(self._wallet.address, list(instructions), [], blockhash)
-        return VersionedTransaction(message, [self._wallet.signer])
+        return VersionedTransaction(self._message(instructions, blockhash), [self._wallet.signer])
 
-    async def _budget(self, instructions: Sequence[Instruction], units: int) -> tuple[list[Instruction], int]:
+    def _unsigned(self, instructions: Sequence[Instruction], blockhash: Hash) -> VersionedTransaction:
+        """Return a transaction for a simulation. An endpoint cannot send it, because it has no signature."""
+        message = self._message(instructions, blockhash)
+        return VersionedTransaction.populate(message, [Signature.default()] * message.header.num_required_signatures)
+
+    def _message(self, instructions: Sequence[Instruction], blockhash: Hash) -> MessageV0:
+        return MessageV0.try_compile(self._wallet.address, list(instructions), [], blockhash)
+
+    async def _budget(
+        self, instructions: Sequence[Instruction], units: int, expired: int
+    ) -> tuple[list[Instruction], int]:
         """Return the instructions that set the compute-unit limit and the priority fee, and that fee in lamports.
+
+        The fee is the median of the recent ones, or more if ``expired`` earlier transactions did not land. Endpoints
+        report the lowest fee of each slot, which is often 0, even while the network is congested.
 
         If the simulation did not report the used units (``units`` is 0), return no instructions and the fee 0.
         """
@@ -221,7 +239,9 @@ class Sender:
             fees = await self._retrying(lambda: self._rpc.priority_fees(sorted(written, key=bytes)))
         except RpcRejected:
             fees = []  # some providers lack this method, and the transaction can land without the fee
-        price = min(int(median(fees)) if fees else 0, self._policy.fees.max_priority_lamports * _MICRO // limit)
+        raised = _FIRST_RAISED_PRICE * _PRICE_FACTOR ** (min(expired, _MOST_RAISES) - 1) if expired else 0
+        usual = int(median(fees)) if fees else 0
+        price = min(max(usual, raised), self._policy.fees.max_priority_lamports * _MICRO // limit)
         if price:
             budget.append(set_compute_unit_price(price))
         return budget, -(-price * limit // _MICRO)
@@ -234,10 +254,12 @@ class Sender:
 
         Raises:
             ChainError: the transaction landed with an error, or failed in the preflight simulation.
+            RpcUnavailable: the chain has stopped, or the endpoint has lost contact with it.
         """
         signature = Signature.from_string(attempt.signature)
         next_broadcast = self._pace.monotonic()
         height: BlockHeight | None = None
+        height_since = next_broadcast
         first = attempt.outcome == "pending"
         while True:
             if self._pace.monotonic() >= next_broadcast:
@@ -245,7 +267,10 @@ class Sender:
                 first = False
                 next_broadcast = self._pace.monotonic() + self._policy.rebroadcast_seconds
                 # The height is read before the status, so an outdated height only makes us wait longer.
-                height = await self._retrying(self._rpc.block_height)
+                newest = await self._retrying(self._rpc.block_height)
+                if height is None or newest.height != height.height:
+                    height_since = self._pace.monotonic()
+                height = newest
             statuses = await self._retrying(lambda: self._rpc.signature_statuses([signature]))
             status = statuses.values[0]
             outcome = _outcome(attempt, status, statuses.slot, height)
@@ -256,6 +281,11 @@ class Sender:
                 if status.error is None:
                     return Receipt(attempt.signature, status.slot)
                 raise typed_error(status.error, self._dialect)
+            if self._pace.monotonic() - height_since > _HEIGHT_SECONDS:
+                raise RpcUnavailable(
+                    f"The block height has not changed for {_HEIGHT_SECONDS:.0f} s, so the transaction cannot land.",
+                    fix="Wait until the network works again, or set network.rpc_url to another endpoint.",
+                )
             await self._pace.sleep(self._policy.poll_seconds)
 
     async def _broadcast(self, attempt: Attempt, *, preflight: bool) -> None:

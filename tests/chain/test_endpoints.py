@@ -174,6 +174,7 @@ async def test_the_rest_grows_with_each_failure(rpc: RpcClient, nodes: tuple[Nod
     await rpc.balance(ANYBODY)
     for _ in range(400):
         pace.now += 1
+        nodes[1].slot += 2
         await rpc.balance(ANYBODY)
         await probes_end()
     # Probes come after 2, 4, 8, … seconds, and finally every 120 seconds.
@@ -198,6 +199,33 @@ async def test_one_that_is_far_behind_does_not_come_back(
     await rpc.balance(ANYBODY)
     await until_probed(first)
     assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_an_endpoint_that_stays_at_one_slot_is_left_until_it_moves(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    first, second = nodes
+    assert await rpc.balance(ANYBODY) == 1
+    pace.now, second.slot = 61, 1150
+    assert await rpc.balance(ANYBODY) == 2
+    pace.now, second.slot = 64, 1160
+    assert await rpc.balance(ANYBODY) == 2  # the pool probes the first, which is less than 150 slots behind
+    await until_probed(first)
+    assert await rpc.balance(ANYBODY) == 2
+    first.probed.clear()
+    pace.now, first.slot, second.slot = 80, 1200, 1200
+    assert await rpc.balance(ANYBODY) == 2
+    await until_probed(first)
+    assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_the_only_endpoint_is_read_even_if_the_chain_has_stopped(
+    nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    rpc = RpcClient(nodes[0].url, timeout=5, pace=pace)
+    for pace.now in (0, 3600):
+        assert await rpc.balance(ANYBODY) == 1
+    await rpc.aclose()
 
 
 async def test_an_answer_from_before_our_transaction_is_not_taken(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
@@ -288,6 +316,7 @@ async def test_who_refuses_a_method_is_passed_over_for_it_alone_until_a_while_ha
     assert second.calls.count("getBalance") == 0
     for count in (2, 3):
         pace.now += 600
+        first.slot += 1500
         await rpc.program_accounts(ANYBODY, [])
         assert first.calls.count("getProgramAccounts") == count
     assert caplog.text.count("Avoiding this endpoint for getProgramAccounts for 10 min") == 1
@@ -389,13 +418,13 @@ async def test_one_wrong_slot_disables_no_honest_endpoint(
     first.slot = slot
     assert await rpc.balance(ANYBODY) in (1, 2)
     rpc.need(slot)  # the slot of a transaction that this endpoint reported as confirmed
-    first.status = 500
+    first.status, second.slot = 500, 1200
     pace.now += 130
     assert await rpc.balance(ANYBODY) == 2
-    first.status, first.slot, second.status = 200, 1000, 500
+    first.status, first.slot, second.status = 200, 1300, 500
     pace.now += 130
     await rpc.balance(ANYBODY)
-    second.status = 200
+    first.slot, second.slot, second.status = 1600, 1600, 200
     pace.now += 130
     assert await rpc.balance(ANYBODY) in (1, 2)
     await probes_end()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 from solders.system_program import TransferParams, transfer
+from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect
@@ -219,6 +222,28 @@ async def test_asks_for_the_compute_units_it_needs_and_a_capped_fee(
     assert 5000 < fee <= 6000
 
 
+async def test_after_an_expired_transaction_the_next_one_offers_a_higher_fee(payment: Payment, endpoint: Any) -> None:
+    endpoint.methods["getRecentPrioritizationFees"] = lambda _: [{"slot": 1, "prioritizationFee": 0}]
+    endpoint.faults["sendTransaction"] = ["lose"] * 13
+    await payment.send(poll_seconds=5.0, fees=FeeLimits(max_priority_lamports=1000))
+    first, second = payment.log.attempts("pay")
+    assert (first.outcome, second.outcome) == ("expired", "landed")
+    assert first.fee == 5000 < second.fee <= 6000
+
+
+async def test_the_transaction_of_a_simulation_has_no_signature(payment: Payment, endpoint: Any) -> None:
+    simulate, simulated = endpoint.methods["simulateTransaction"], []
+
+    def recorded(params: list[Any]) -> Any:
+        simulated.append(VersionedTransaction.from_bytes(base64.b64decode(params[0])))
+        return simulate(params)
+
+    endpoint.methods["simulateTransaction"] = recorded
+    await payment.send()
+    assert [one.signatures for one in simulated] == [[Signature.default()]]
+    assert await payment.received() == AMOUNT
+
+
 async def test_an_endpoint_without_priority_fees_is_good_enough(payment: Payment, endpoint: Any) -> None:
     del endpoint.methods["getRecentPrioritizationFees"]
     await payment.send()
@@ -257,6 +282,21 @@ async def test_an_endpoint_that_lags_has_not_seen_the_last_chance(payment: Payme
     endpoint.methods["getEpochInfo"] = lambda params: {**epoch(params), "blockHeight": 10**6}
     receipt = await payment.send()
     assert [attempt.signature for attempt in payment.log.attempts("pay")] == [receipt.signature]
+    assert await payment.received() == AMOUNT
+
+
+async def test_where_the_chain_has_stopped_a_transaction_stays_pending(payment: Payment, endpoint: Any) -> None:
+    epoch = endpoint.methods["getEpochInfo"]
+    still = epoch([])
+    endpoint.methods["getEpochInfo"] = lambda _: still
+    endpoint.faults["sendTransaction"] = ["lose"] * 1000
+    with pytest.raises(RpcUnavailable, match="The block height has not changed for 180 s"):
+        await payment.send(poll_seconds=10.0)
+    assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["pending"]
+    endpoint.methods["getEpochInfo"] = epoch
+    endpoint.faults.clear()
+    receipt = await payment.send()
+    assert receipt.signature != payment.log.attempts("pay")[0].signature  # its blockhash has expired meanwhile
     assert await payment.received() == AMOUNT
 
 

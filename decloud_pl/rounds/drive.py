@@ -90,7 +90,10 @@ class Driver:
         return self._looks.deadline(round_id)
 
     async def reopen(self, round_id: int) -> bool:
-        """Reopen a round that has ended for this wallet, if the chain still allows a step.
+        """Prepare a run for this round alone, which the user has just started.
+
+        A round that has ended for this wallet is reopened, if the chain still allows a step. A wait after an earlier
+        failure is dropped.
 
         Returns:
             Whether a step is left. If not, the round is added to `ended` with the reason.
@@ -102,6 +105,8 @@ class Driver:
         record = self._steps.journal.get(round_id)
         if record is None and await self._steps.chain.round(round_id) is None:
             raise no_round(round_id)
+        if record is not None and record.next_try_at and not record.state.is_final:
+            self._steps.keep(replace(record, next_try_at=0))
         if record is None or not record.state.is_final:
             return True
         if record.state is not State.ABORTED:  # not every revision shows an abort on chain

@@ -337,6 +337,15 @@ def test_a_claim_that_keeps_failing_is_retried_every_ten_minutes(bench: Bench) -
     assert bench.time.monotonic - before == 660
 
 
+async def test_a_run_for_one_round_does_not_wait_after_an_earlier_failure(bench: Bench) -> None:
+    bench.is_in(State.WAITING)
+    bench.fails(RpcUnavailable("No endpoint answers."))
+    bench.time.passes(-2)
+    bench.driver = bench.restart()
+    assert await bench.driver.reopen(ROUND)
+    assert await bench.driver.drive(ROUND) is None  # it has looked at the round
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_a_clock_that_is_set_back_delays_no_retry(bench: Bench, *, restarts: bool) -> None:
     bench.is_in(State.WAITING)

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 from decloud_pl.errors import ConfigError, first_line
 
-SECRET_NAMES = ("private_key", "notify_urls")
+NOTIFY_URLS = "notify_urls"
+SECRET_NAMES = ("private_key", NOTIFY_URLS)
 """The secrets that do not belong to a storage provider."""
 IN_KEYRING = "@keyring"
 """The value in config.json that stands for a secret in the system keyring."""

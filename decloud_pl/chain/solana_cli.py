@@ -60,6 +60,14 @@ def key_file(signer: str, where: str) -> Path:
     raise WalletError(f"{where} sets the signer {signer}, which is {what}. The trainer needs a key file.", fix=fix)
 
 
+def absolute(signer: str) -> str:
+    """Return a signer with an absolute path in place of a relative one. Other signers stay unchanged."""
+    is_other = not signer or signer[0] in "/~" or ":" in signer or signer in _SHORT
+    if is_other or (_ADDRESS.fullmatch(signer) and not Path(signer).exists()):
+        return signer
+    return str(Path.cwd() / signer)
+
+
 def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
     """Return the settings in the file, or None if it does not exist.
 

@@ -34,12 +34,16 @@ class Wallet:
     """A key pair. ``repr`` and ``str`` show only the address, and pickling raises `TypeError`.
 
     The key itself stays readable in the memory of this process.
+
+    Attributes:
+        file: the key file from which the key was read; None if it comes from elsewhere.
     """
 
-    __slots__ = ("_keypair",)
+    __slots__ = ("_keypair", "file")
 
-    def __init__(self, keypair: Keypair) -> None:
+    def __init__(self, keypair: Keypair, file: Path | None = None) -> None:
         self._keypair = keypair
+        self.file = file
 
     @property
     def address(self) -> Pubkey:
@@ -110,7 +114,7 @@ def load_wallet(
     for path in _key_files(keypair_path, cli_config):
         data = _read(path, strict=strict)
         if data is not None:
-            return parse_key(data, f"The key file {path}")
+            return Wallet(parse_key(data, f"The key file {path}").signer, path)
     ways = [f"set {ENVIRONMENT_VARIABLE}", "store one with `decloud-trainer config --set private_key=-`"]
     if keypair_path is not None:
         ways.insert(0, f"create the key file {keypair_path} with `decloud-trainer wallet new` or `solana-keygen new`")

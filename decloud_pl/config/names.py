@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -150,6 +150,11 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
     same = [repr(short.get(at, at)) for at in (*short, *leaves()) if f".{at}".endswith(f".{name.rpartition('.')[2]}")]
     hint = f"Did you mean {' or '.join(same)}?" if same else nearest(name, known)
     return ConfigError(f"Unknown setting {name!r}.", fix=hint)
+
+
+def names_of(name: str, used: Iterable[str]) -> list[str]:
+    """Return those of the ``used`` names that mean the same setting as ``name``, such as ``trainer.max_epochs``."""
+    return [other for other in used if PLACES.get(other, other) == PLACES.get(name, name)]
 
 
 def to_place(name: str, value: Any) -> Any:

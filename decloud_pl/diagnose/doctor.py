@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import sys
@@ -54,7 +53,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
 
     async def find_wallet() -> Finding:
         wallet.append(open_wallet())
-        return _wallet(settings.wallet.keypair_path, wallet[0])
+        return _wallet(wallet[0])
 
     network, storage, home = settings.network, settings.storage, settings.home_path
     gateways = partial(make_gateways, network, storage)
@@ -71,7 +70,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _disk(home),
         _folders(dict.fromkeys((config_home, home))),
         *_data_sets(catalog, settings.datasets),
-        await _device(),
+        await tried("device", _device),
         *([await tried("ray", lambda: _cluster(settings))] if settings.daemon.executor == "ray" else []),
     ]
 
@@ -106,13 +105,12 @@ def _convention(network: NetworkConfig, written: str) -> Finding:
     return Finding("convention", "ok", words)
 
 
-def _wallet(keypair_path: str, wallet: Wallet) -> Finding:
-    path = Path(keypair_path).expanduser()
-    with contextlib.suppress(OSError):
-        mode = path.stat().st_mode & 0o777
-        if mode & _SECRET_MODE:
-            detail = f"{wallet.address}, but other users can read {path} (mode {mode:03o})"
-            return Finding("wallet", "problem", detail, f"Run: chmod 600 {path}")
+def _wallet(wallet: Wallet) -> Finding:
+    path = wallet.file
+    mode = 0 if path is None else path.stat().st_mode & 0o777
+    if mode & _SECRET_MODE:
+        detail = f"{wallet.address}, but other users can read {path} (mode {mode:03o})"
+        return Finding("wallet", "problem", detail, f"Run: chmod 600 {path}")
     return Finding("wallet", "ok", str(wallet.address))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from decloud_pl.errors import DecloudError
+from decloud_pl.shortage import shortage
 
 Verdict: TypeAlias = Literal["ok", "note", "problem"]
 
@@ -29,8 +30,13 @@ class Finding:
 
 
 async def tried(name: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
-    """Return the finding of a check. If the check raises a `DecloudError`, the finding is a problem."""
+    """Return the finding of a check. If the check raises an error that has a known cause, the finding is a problem."""
     try:
         return await check()
     except DecloudError as error:
         return Finding(name, "problem", error.message, error.fix)
+    except OSError as error:  # a full disk has no place for temporary files, and a full memory none for a process
+        missing = shortage(error)
+        if missing is None:
+            return Finding(name, "problem", f"{error}.")
+        return Finding(name, "problem", missing.message, missing.fix)

@@ -226,6 +226,40 @@ def test_unset_gives_the_built_in_value_back(run: Any, home: Path) -> None:
     assert run("config", "--json").document["settings"]["epochs"] == 1
 
 
+def test_unset_removes_a_setting_under_each_of_its_names(run: Any, home: Path) -> None:
+    run("config", "--set", "trainer.max_epochs=5", "--set", "seed=1")
+    assert run("config", "--unset", "epochs").code == 0
+    assert kept(home) == {"version": 1, "seed": 1}
+    ran = run("config", "--unset", "epochs")
+    assert (ran.code, ran.out) == (3, "")
+    assert "config.json does not set epochs." in ran.err
+
+
+def test_a_relative_path_is_saved_as_an_absolute_one(
+    run: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    create_wallet(tmp_path / "id.json")
+    create_wallet(tmp_path / "keys" / "id.json")
+    for setting, kept_as in (
+        ("keypair_path=keys/id.json", f"{tmp_path}/keys/id.json"),
+        ("keypair_path=~/id.json", "~/id.json"),
+        ("data.folder=data", f"{tmp_path}/data"),
+        ("storage.path=${home}/store", "${home}/store"),
+    ):
+        assert run("config", "--set", setting).code == 0
+        assert kept(home)[setting.partition("=")[0]] == kept_as
+
+
+def test_several_addresses_for_notifications(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = "json://127.0.0.1:1/one json://127.0.0.1:1/two"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{addresses}\n"))
+    assert run("config", "--set", "notify_urls=-").code == 0
+    assert kept(home)["notify_urls"] == addresses
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a token\n"))
+    assert "contains invalid characters, such as spaces" in run("config", "--set", "pinata_jwt=-").err
+
+
 def test_a_secret_from_a_pipe_is_never_shown(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{SECRET}\nsecond line\n"))
     ran = run("config", "--set", "pinata_jwt=-")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from decloud_pl.chain.wallet import create_wallet
+from decloud_pl.diagnose.findings import Finding, tried
 from tests.store.fakes.pinata import FakePinata
 
 Findings = dict[str, dict[str, str]]
@@ -79,6 +82,26 @@ def test_keys_that_others_can_read(examined: Any, home: Path, tmp_path: Path) ->
     (home / "config.json").chmod(0o600)
     _, found = examined()
     assert (found["wallet"]["verdict"], found["settings"]["verdict"]) == ("ok", "ok")
+
+
+def test_only_the_key_file_in_use_is_checked(
+    examined: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wallet = create_wallet(tmp_path / "id.json")
+    (tmp_path / "id.json").chmod(0o644)
+    home.mkdir()
+    (home / "config.json").write_text(json.dumps({"keypair_path": str(tmp_path / "id.json")}))
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", str(wallet.signer))
+    assert examined()[1]["wallet"]["verdict"] == "ok"
+
+
+async def test_a_check_without_space_for_its_files_is_a_problem() -> None:
+    async def check() -> Finding:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    found = await tried("gateways", check)
+    assert (found.name, found.verdict) == ("gateways", "problem")
+    assert "No usable temporary directory" in found.detail
 
 
 def test_folders_that_others_can_look_into(examined: Any, home: Path) -> None:

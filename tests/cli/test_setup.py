@@ -146,6 +146,30 @@ def test_run_again_it_keeps_what_was_there(home: Path, environ: dict[str, str], 
     assert json.loads((home / "config.json").read_text()) == before
 
 
+def test_another_wallet_is_kept_or_replaced(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    create_wallet(tmp_path / "key.json")
+    home.mkdir()
+    before = {"version": 1, "wallet": "keyring", "trainer.max_epochs": 5}
+    (home / "config.json").write_text(json.dumps(before))
+    for choice, after in (
+        ("", before),
+        ("file", {**before, "wallet": "keypair", "keypair_path": str(tmp_path / "key.json")}),
+    ):
+        with Terminal(SETUP, environ) as terminal:
+            terminal.answer("Your choice [local]: ", "")
+            terminal.wait_for("1  keep   the current choice, wallet=keyring")
+            terminal.answer("Your choice [keep]: ", choice)
+            if choice:
+                terminal.answer("Key file [", str(tmp_path / "key.json"))
+            terminal.answer("]: ", "", "", "")
+            terminal.answer("before the deadline) [5]: ", "5")
+            terminal.answer("]: ", "", "")
+            assert terminal.end() == 0
+        saved = json.loads((home / "config.json").read_text())
+        assert saved.pop("epochs") == 5
+        assert saved == {name: value for name, value in after.items() if name != "trainer.max_epochs"}
+
+
 def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
     key = tmp_path / "new" / "id.json"
     with FakePinata() as pinata:

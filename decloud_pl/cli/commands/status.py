@@ -16,7 +16,7 @@ from decloud_pl.cli.arguments import as_json, command, maybe_round_id, overrides
 from decloud_pl.cli.config.session import open_chain, open_settings, own_address
 from decloud_pl.cli.rounds import next_deadline, round_fields, status_name
 from decloud_pl.cli.ui.output import print_json, print_table
-from decloud_pl.domain import format_sol
+from decloud_pl.domain import RoundStatus, format_sol
 from decloud_pl.errors import no_round
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ def _place(round_: Round, submission: Submission | None, record: RoundRecord | N
     found = [("Submission", submission.gradient_cid)] if submission.submitted else [("This wallet", "has joined")]
     if submission.submitted:
         share = f"{submission.contribution_bps / 100:g} %, {format_sol(round_.reward_of(submission.contribution_bps))}"
-        found.append(("Share", share if submission.contribution_bps else "not scored yet"))
+        is_scored = submission.contribution_bps > 0 or round_.status is RoundStatus.COMPLETED
+        found.append(("Share", share if is_scored else "not scored yet"))
         found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
     if record is None:
         return found

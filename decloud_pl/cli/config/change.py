@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.chain.solana_cli import absolute
 from decloud_pl.cli.config.editor import edited
 from decloud_pl.cli.config.session import checked
 from decloud_pl.cli.config.shown import warn_if_covered
@@ -16,7 +17,7 @@ from decloud_pl.cli.ui.prompt import ask_secret, checked_secret
 from decloud_pl.config.file import ConfigFile, parse, to_json
 from decloud_pl.config.layers import sources, sources_of
 from decloud_pl.config.load import composed
-from decloud_pl.config.names import find
+from decloud_pl.config.names import Setting, find, names_of
 from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
 from decloud_pl.durable import make_private
@@ -24,6 +25,7 @@ from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
 
+_FOLDERS = ("data.folder", "storage.path")
 _PAIRS = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}  # the tables' options, each with an example
 
 
@@ -58,7 +60,12 @@ class Change:
         if self.shown is not None or new:
             values[self.setting] = new
             return
-        values.pop(self.setting, None)
+        names = names_of(self.setting, values)
+        if not names:
+            fix = "See what it sets with `decloud-trainer config --show --origin`."
+            raise ConfigError(f"config.json does not set {self.setting}.", fix=fix)
+        for name in names:
+            del values[name]
 
     def apply_to_keyring(self, before: Mapping[str, Value], home: Path) -> None:
         """Apply the change to the system keyring. ``before`` are the settings in config.json before all changes."""
@@ -137,7 +144,7 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     asked = word == "-" and setting.kind in ("secret", "text", "names")  # a URL can contain a key
     word = ask_secret(setting.name) if asked else word
     if setting.kind != "secret":
-        value = from_text(setting, word, f"--set {setting.name}")
+        value = _absolute(setting, from_text(setting, word, f"--set {setting.name}"))
         return Change(setting.name, value, to_display(redact_tree(value)))
     if not asked:
         print(
@@ -149,6 +156,17 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     if keyring:
         return Change(setting.name, IN_KEYRING, f"{mask(secret)} (in the system keyring)", secret=secret)
     return Change(setting.name, secret, mask(secret))
+
+
+def _absolute(setting: Setting, value: Value) -> Value:
+    """Return the value of a setting, with an absolute path in place of a relative one.
+
+    The daemon may run in another folder than this command.
+    """
+    if setting.name == "keypair_path":
+        return absolute(str(value))
+    is_relative = setting.name in _FOLDERS and isinstance(value, str) and value[:1] not in ("", "/", "~", "$")
+    return str(Path.cwd() / str(value)) if is_relative else value
 
 
 def _pair(text: str, option: str) -> Change:

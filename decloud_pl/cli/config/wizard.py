@@ -12,6 +12,7 @@ from textwrap import fill
 
 from click import confirm
 
+from decloud_pl.chain.solana_cli import absolute
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
 from decloud_pl.cli.config.session import checked
 from decloud_pl.cli.config.shown import show
@@ -21,14 +22,15 @@ from decloud_pl.config import Settings
 from decloud_pl.config.file import ConfigFile
 from decloud_pl.config.layers import Sources, sources_of
 from decloud_pl.config.load import Composed, composed
-from decloud_pl.config.names import choices, find, secret_names
+from decloud_pl.config.names import choices, find, names_of, secret_names
 from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
 from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, DecloudError, StoreRejected, UsageError
-from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
+from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_is_usable, keyring_set
 from decloud_pl.store.registry import Provider
 
+_KEYPAIR = "keypair"
 _WALLETS = (
     ("file", "a key file in the format of the Solana CLI"),
     ("paste", "paste a private key, to be saved in config.json or the system keyring"),
@@ -121,25 +123,29 @@ class Wizard:
 
         def check(answer: str) -> None:
             before = dict(self._values)
-            if unset and answer == unset:
-                self._values.pop(name, None)
-            elif unset:
-                self._values[name] = from_text(setting, read(answer), name)
-            else:
-                self._keep(name, from_text(setting, read(answer), name))
             try:
+                for other in names_of(name, before) if unset else ():
+                    del self._values[other]
+                if not unset:
+                    self._keep(name, from_text(setting, read(answer), name))
+                elif answer != unset:
+                    self._values[name] = from_text(setting, read(answer), name)
                 self._once(checked, self._values, self._checked)
             except DecloudError:
                 self._values = before
                 raise
 
-        offered = unset if unset and name not in self._values else self._now(name) or otherwise
+        offered = unset if unset and not names_of(name, self._values) else self._now(name) or otherwise
         ask(question, offered, check)
 
     def _wallet(self) -> str | None:
-        has_key = "private_key" in self._values
-        default = "paste" if has_key else "file"
-        how = choose("Which wallet?", _WALLETS, default)
+        has_key, current = "private_key" in self._values, self._now("wallet")
+        kept = [] if current == _KEYPAIR else [("keep", f"the current choice, wallet={current}")]
+        how = choose("Which wallet?", [*kept, *_WALLETS], "keep" if kept else "paste" if has_key else "file")
+        if how == "keep":
+            return None
+        self._keep("wallet", _KEYPAIR)  # the only wallet that uses the following answers
+        self._values.pop("wallet.kind", None)
         if how == "later":
             return None
         if how == "paste":
@@ -169,7 +175,7 @@ class Wizard:
             print(f"  Created {path}. Keep a backup: anyone with this file controls the wallet.")
         else:
             wallet = load_wallet(keypair_path=path, environ={})
-        self._keep("keypair_path", answer)
+        self._keep("keypair_path", absolute(answer))
         return wallet
 
     def _storage(self) -> None:
@@ -274,6 +280,15 @@ class Wizard:
             checked(sources_of(values, self._home))
 
         self._file.edit(apply)
+        for name in gone:
+            if self._before[name] == IN_KEYRING:
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        try:
+            keyring_delete(name, str(self._home))
+        except ConfigError as error:  # the settings are saved, and they no longer use the secret
+            print(f"  {error}")
 
 
 def _about(network: str) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import click
 
 from decloud_pl.errors import ConfigError, DecloudError, UsageError, nearest
+from decloud_pl.secrets import NOTIFY_URLS
 
 T = TypeVar("T")
 
@@ -58,7 +59,8 @@ def checked_secret(name: str, text: str) -> str:
     """Check a secret and return it without surrounding spaces.
 
     Raises:
-        ConfigError: the secret is empty, or contains spaces, line breaks or non-ASCII characters.
+        ConfigError: the secret is empty, or contains spaces, line breaks or non-ASCII characters. Only
+            ``notify_urls``, which holds several addresses, may contain spaces.
         WalletError: the private key is invalid.
     """
     secret = text.strip()
@@ -68,7 +70,7 @@ def checked_secret(name: str, text: str) -> str:
         from decloud_pl.chain.wallet import parse_key
 
         parse_key(secret, "Your input")
-    elif not secret.isascii() or not secret.isprintable() or " " in secret:
+    elif not secret.isascii() or not secret.isprintable() or (" " in secret and name != NOTIFY_URLS):
         raise ConfigError(f"{name} contains invalid characters, such as spaces.", fix="Copy it again in one piece.")
     return secret
 

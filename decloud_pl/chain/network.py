@@ -14,6 +14,7 @@ from decloud_pl.ranges import GATEWAYS, URL, WEBSOCKET, ZERO_OR_MORE, one_of
 
 _PUBLIC_KEY = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
 """About 32 bytes in base58. Only decoding shows the exact length. A private key is longer and never matches."""
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 AUTO = "auto"
 """Detect the value from the chain."""
 
@@ -102,15 +103,16 @@ def _websocket_url(rpc_url: str, name: str) -> str:
     except ValueError:
         port = None
         parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         # The message does not repeat the URL, because it may contain an API key.
         raise ConfigError(
             f"{name} is not an http or https URL.", fix="Set it to an address such as http://127.0.0.1:8899."
         )
     scheme = "wss" if parts.scheme == "https" else "ws"
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    # A Solana node serves the WebSocket on the next port. A provider's URL keeps its path, which may be an API key.
-    if port:
-        return f"{scheme}://{host}:{port + 1}"
     path = "" if parts.path == "/" else parts.path
-    return urlunsplit((scheme, host, path, parts.query, ""))
+    # A Solana node serves the WebSocket on the next port. A provider serves it at the same address, whose path or query
+    # may be an API key.
+    if port and port != _DEFAULT_PORTS[parts.scheme] and not path and not parts.query:
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return f"{scheme}://{host}:{port + 1}"
+    return urlunsplit((scheme, parts.netloc, path, parts.query, ""))

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -117,7 +118,9 @@ def load_wallet(
             return Wallet(parse_key(data, f"The key file {path}").signer, path)
     ways = [f"set {ENVIRONMENT_VARIABLE}", "store one with `decloud-trainer config --set private_key=-`"]
     if keypair_path is not None:
-        ways.insert(0, f"create the key file {keypair_path} with `decloud-trainer wallet new` or `solana-keygen new`")
+        path = shlex.quote(str(keypair_path))
+        new = f"`decloud-trainer wallet new --keypair {path}` or `solana-keygen new --outfile {path}`"
+        ways.insert(0, f"create one with {new}")
     if cli_config is not None:
         ways.append(f"choose a key file in {cli_config} with `solana config set --keypair FILE`")
     fix = ", or ".join(ways)

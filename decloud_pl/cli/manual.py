@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.config.session import open_chain, open_settings
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
+from decloud_pl.errors import DecloudError, RoundError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, json: bool) -> int:
     """Run a step for one round. If ``round_id`` is None, run it for each round with an unclaimed reward.
 
-    Only ``claim`` passes None.
+    Only ``claim`` passes None. Then a round that fails does not stop the others, and the exit code is that of the first
+    failure.
+
+    Raises:
+        DecloudError: the step of the round ``round_id`` failed, or the settings or the chain cannot be used.
     """
     import asyncio
 
@@ -44,13 +49,14 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
         async def run(daemon: Daemon) -> bool:
             return await run_until_stopped(daemon, reporter.stopping)
 
-        done = asyncio.run(_take(step, round_id, settings.network, wallet.address, reporter, take_one))
-    if done is None:
+        taken = asyncio.run(_take(step, round_id, settings.network, wallet.address, reporter, take_one))
+    if taken is None:
         reporter.say("Stopped. Run the same command again to resume.")
         return EXIT_INTERRUPTED
+    done, code = taken
     if json:
         print_json({"rounds": done} if round_id is None else done[0])
-    return 0
+    return code
 
 
 async def _take(
@@ -60,23 +66,43 @@ async def _take(
     wallet: Pubkey,
     reporter: TerminalReporter,
     take_one: Callable[[int], Awaitable[RoundRecord | None]],
-) -> list[dict[str, Any]] | None:
-    """Take the step for each round. Return one entry per round for the JSON output; None if the user stopped a step."""
+) -> tuple[list[dict[str, Any]], int] | None:
+    """Take the step for each round.
+
+    Returns:
+        One entry per round for the JSON output, and the exit code. None if the user stopped a step.
+    """
+    from decloud_pl.cli import NAME
+    from decloud_pl.cli.outcome import say
+    from decloud_pl.cli.ui.streams import with_advice
     from decloud_pl.daemon.manual import already_done, claimable
 
+    async def entry_of(number: int) -> dict[str, Any] | None:
+        submission = await chain.submission(number, wallet)
+        if already_done(step, number, await chain.round(number), submission):
+            reporter.say(f"Round {number}: the step {step} is done already.")
+            return {"done": "before"}
+        record = await take_one(number)
+        return None if record is None else {"done": "now", **dataclasses.asdict(record)}
+
     done: list[dict[str, Any]] = []
+    failures: list[DecloudError] = []
     async with open_chain(network) as chain:
         round_ids = await claimable(chain, wallet) if round_id is None else [round_id]
         if not round_ids:
             reporter.say("This wallet has no unclaimed rewards.")
         for number in round_ids:
-            submission = await chain.submission(number, wallet)
-            if already_done(step, number, await chain.round(number), submission):
-                reporter.say(f"Round {number}: the step {step} is done already.")
-                done.append({"round_id": number, "step": step, "done": "before"})
-                continue
-            record = await take_one(number)
-            if record is None:
+            try:
+                entry = await entry_of(number)
+            except DecloudError as error:
+                if round_id is not None:
+                    raise
+                say(NAME, error)
+                failures.append(error)
+                entry = {"done": "failed", "message": with_advice(error)}
+            if entry is None:
                 return None
-            done.append({"round_id": number, "step": step, "done": "now", **dataclasses.asdict(record)})
-    return done
+            done.append({"round_id": number, "step": step, **entry})
+            if failures and not isinstance(failures[-1], RoundError):
+                break  # the other rounds would fail for the same reason, for example because no endpoint answers
+    return done, failures[0].exit_code if failures else 0

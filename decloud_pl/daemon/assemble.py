@@ -120,6 +120,7 @@ async def assemble(
     stop_after: int | None = None,
     preset: str = "",
     wait_for_endpoint: bool = False,
+    publishes: bool = True,
     trained_elsewhere: bool = False,
 ) -> AsyncIterator[Daemon]:
     """Build a daemon that is ready to run. The journal stays locked until the context is closed.
@@ -133,6 +134,7 @@ async def assemble(
         preset: the name of the preset, for display.
         wait_for_endpoint: whether to retry while no endpoint answers, until the task is cancelled or the daemon is
             stopped.
+        publishes: whether a round may need to publish an update. If not, no storage is needed.
         trained_elsewhere: whether the rounds are trained outside the daemon. If so, a round is joined without an
             inspection of its base model, and even if its data set is unknown or missing.
 
@@ -149,7 +151,7 @@ async def assemble(
     if settings.auto_train:
         await check_training(planner.sample())
     # Refuse a wrong proxy variable before the first request.
-    publisher = make_publisher(make_stores(settings), storage, settings.network)
+    publisher = make_publisher(make_stores(settings) if publishes else (), storage, settings.network)
     reader = make_reader(settings.network, storage, home)
     websocket_urls = settings.network.websocket_urls()
     for url in websocket_urls:

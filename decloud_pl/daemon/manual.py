@@ -70,10 +70,8 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
             fix=f"Follow it with `decloud-trainer status {round_id}`.",
         )
     if submission.contribution_bps == 0:
-        raise RoundError(
-            f"Round {round_id} has no reward for this wallet: its validator measured no gain.",
-            fix="Join another round.",
-        )
+        why = "its validator measured no gain" if submission.submitted else "it submitted no update"
+        raise RoundError(f"Round {round_id} has no reward for this wallet: {why}.", fix="Join another round.")
     return submission.reward_claimed
 
 
@@ -124,7 +122,9 @@ async def take(
     watch = _Watch(step, round_id, reporter)
     try:
         narrowed = _narrowed(step, round_id, settings, trains=step == "train" and update is None)
-        async with assemble(narrowed, wallet, watch, trained_elsewhere=trained_elsewhere) as daemon:
+        async with assemble(
+            narrowed, wallet, watch, publishes=step != "claim", trained_elsewhere=trained_elsewhere
+        ) as daemon:
             watch.stop = daemon.stop
             if update is not None:
                 daemon.steps.hand_in(round_id, update)

@@ -6,6 +6,7 @@ A custom wallet is a function with the same arguments, in a package listed in ``
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def keypair(config: WalletConfig, secrets: Secrets) -> Wallet:
         # Otherwise another wallet than the configured one would earn and pay.
         raise WalletError(
             f"keypair_path: the key file {path} does not exist.",
-            fix="Correct keypair_path, or create the file with `decloud-trainer wallet new`.",
+            fix="Correct keypair_path, or create the file with"
+            f" `decloud-trainer wallet new --keypair {shlex.quote(str(path))}`.",
         )
     return load_wallet(
         keypair_path=path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from decloud_pl.cli.task import failure_of
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.writer import Journal
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.harness.proxy import Fault, FaultProxy
 from tests.world import World
 
@@ -28,6 +30,20 @@ def ask(world: World, run: Any) -> Callable[..., Awaitable[Any]]:
         return asyncio.to_thread(run, *arguments, *settings)
 
     return command
+
+
+async def test_status_of_a_completed_round_without_a_share(
+    world: World, ask: Callable[..., Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", str(world.wallet.signer))
+    round_id, me = await world.post(), world.wallet.address
+    await world.as_other(world.dialect.join_round(round_id, trainer=me), world.wallet)
+    await world.begin(round_id)
+    submit = world.dialect.submit_gradients(round_id, trainer=me, gradient_cid=str(cid_of_file(world.home / "base")))
+    await world.as_other(submit, world.wallet)
+    assert "Share        not scored yet" in (await ask("status", str(round_id))).out
+    await world.complete(round_id, 0)
+    assert "Share        0 %, 0 SOL" in (await ask("status", str(round_id))).out
 
 
 async def test_commands_that_only_read_need_no_wallet(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
@@ -145,6 +161,65 @@ async def test_a_run_for_one_round_ends_when_the_round_can_no_longer_be_joined(w
         _, said = await child.communicate()
     assert child.returncode == 13
     assert said.decode().startswith(f"decloud_pl: Round {number}: missed, ")
+
+
+async def earn(world: World) -> int:
+    """Complete a round in which this wallet has earned a reward; return its id."""
+    number = await world.post()
+    await world.as_other(world.dialect.join_round(number, trainer=world.wallet.address), signer=world.wallet)
+    await world.begin(number)
+    round_ = await world.round(number)
+    submit = world.dialect.submit_gradients(number, trainer=world.wallet.address, gradient_cid=round_.model_cid)
+    await world.as_other(submit, signer=world.wallet)
+    world.clock.advance(4000)
+    await world.as_other(world.dialect.check_round(number, creator=round_.creator))
+    await world.complete(number)
+    return number
+
+
+async def claim(world: World, *arguments: str) -> tuple[int, str, str]:
+    """Run the command ``claim`` with this wallet; return its exit code and output."""
+    key = str(world.wallet.signer)
+    environ = {**os.environ, "DECLOUD_HOME": str(world.home), "DECLOUD_PRIVATE_KEY": key}
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "decloud_pl.cli", "claim", *arguments, *world.overrides()),
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(child.communicate(), 60)
+    assert child.returncode is not None
+    return child.returncode, out.decode(), err.decode()
+
+
+async def test_a_reward_that_cannot_be_claimed_does_not_stop_the_others(world: World) -> None:
+    numbers = [await earn(world) for _ in range(2)]
+    owner = Owner(await world.rpc.check_same_network(), str(world.dialect.program_id), str(world.wallet.address))
+    with Journal(world.home / "journal.sqlite", owner) as journal:
+        journal.save(RoundRecord(numbers[0], State.ABORTED, "custom", "digits", "bafy", 10**9, reason="given up"))
+    code, out, err = await claim(world, "--all", "--json")
+    why = f"Round {numbers[0]}: aborted, given up."
+    claims = [(entry["round_id"], entry["done"], entry.get("message")) for entry in json.loads(out)["rounds"]]
+    assert (code, claims) == (13, [(numbers[0], "failed", why), (numbers[1], "now", None)])
+    assert err.splitlines().count(f"decloud-trainer: {why}") == 1
+    assert [(await world.submission(number)).reward_claimed for number in numbers] == [False, True]
+
+
+async def test_a_failure_that_concerns_all_rewards_is_reported_once(world: World) -> None:
+    numbers = [await earn(world) for _ in range(2)]
+    with world.open_journal():  # as a daemon does
+        code, out, err = await claim(world, "--all", "--json")
+    assert (code, err.count("stop the daemon to claim by hand")) == (11, 1)
+    assert [(entry["round_id"], entry["done"]) for entry in json.loads(out)["rounds"]] == [(numbers[0], "failed")]
+
+
+async def test_a_claim_needs_no_storage(world: World) -> None:
+    """It publishes nothing."""
+    number = await earn(world)
+    code, out, err = await claim(world, str(number), "storage=pinata")
+    assert (code, err) == (0, "")
+    assert f"Round {number}: claimed 0.882 SOL." in out
+    assert (await world.submission(number)).reward_claimed
 
 
 SUCCESSES = (State.SUBMITTED, State.CLAIMING, State.CLAIMED, State.UNREWARDED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,20 @@ def test_a_hardware_wallet_is_named(override: str, home: Path, tmp_path: Path, m
     cli.write_text("keypair_path: usb://ledger\n")
     with pytest.raises(WalletError, match="sets the signer usb://ledger, which is a hardware wallet"):
         opened([override.replace("keypair_path", "wallet.keypair_path")])
+
+
+@pytest.mark.parametrize(("name", "quoted"), [("id.json", "{}"), ("my id.json", "'{}'")])
+def test_a_missing_key_file_is_created_where_the_setting_says(
+    name: str, quoted: str, run: Any, home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    override = f"wallet.keypair_path='{path}'"
+    with pytest.raises(WalletError, match="does not exist") as caught:
+        opened([override])
+    command = f"decloud-trainer wallet new --keypair {quoted.format(path)}"
+    assert f"`{command}`" in caught.value.fix
+    created = run(*shlex.split(command)[1:], "--json")
+    assert created.document == {"address": str(opened([override]).address)}
 
 
 def test_a_wallet_of_ones_own(

@@ -111,9 +111,16 @@ def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ("http://127.0.0.1:8899", "ws://127.0.0.1:8900"),
         ("https://rpc.example.org", "wss://rpc.example.org"),
         ("http://[::1]:9000", "ws://[::1]:9001"),
+        ("http://127.0.0.1:8899/", "ws://127.0.0.1:8900"),
+        ("https://rpc.example.org:443", "wss://rpc.example.org:443"),
+        ("http://rpc.example.org:80/", "ws://rpc.example.org:80"),
+        ("https://rpc.example.org:443/v2/KEY?api-key=1", "wss://rpc.example.org:443/v2/KEY?api-key=1"),
+        ("https://rpc.example.org:8443/v2/KEY", "wss://rpc.example.org:8443/v2/KEY"),
+        ("https://rpc.example.org:8443/?api-key=1", "wss://rpc.example.org:8443?api-key=1"),
+        ("https://me:secret@[::1]/key", "wss://me:secret@[::1]/key"),
     ],
 )
-def test_the_websocket_is_one_port_up(rpc_url: str, websocket_url: str) -> None:
+def test_the_websocket_is_one_port_up_or_at_the_providers_address(rpc_url: str, websocket_url: str) -> None:
     assert NetworkConfig(rpc_url=rpc_url).websocket_urls()[0] == websocket_url
     assert NetworkConfig(rpc_url=rpc_url, ws_url="ws://other").websocket_urls()[0] == "ws://other"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from decloud_pl.durable import link_or_copy, make_private
-from decloud_pl.store.fetch.fetcher import NEVER, Cancelled, Fetched
+from decloud_pl.store.fetch.fetcher import FROM_CACHE, NEVER, Cancelled, Fetched
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.fetch.verify import too_large, writing
 from decloud_pl.store.ipfs.cid import Cid
@@ -72,19 +73,22 @@ class CachedReader:
             kept.unlink()
             return None
         os.utime(kept, (self._now(), self._now()))
-        return Fetched("cache", size)
+        return Fetched(FROM_CACHE, size)
 
     def _evict(self, newest: Path) -> None:
         """Remove the least recently used files until the cache is within its limit, but never the file ``newest``.
 
         Interrupted downloads older than a week are removed in any case.
         """
-        files = [(path.stat(), path) for path in self._folder.iterdir() if path != newest]
+        files: list[tuple[os.stat_result, Path]] = []
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process may remove files at any time
+                files.append((path.stat(), path))
         files.sort(key=lambda entry: entry[0].st_mtime)
-        left = newest.stat().st_size + sum(stat.st_size for stat, _ in files)
+        left = sum(stat.st_size for stat, _ in files)
         for stat, path in files:
             old = path.suffix == _PARTIAL and stat.st_mtime < self._now() - _PARTIAL_SECONDS
-            if old or left > self._max_bytes:
+            if path != newest and (old or left > self._max_bytes):
                 path.unlink(missing_ok=True)
                 left -= stat.st_size
 

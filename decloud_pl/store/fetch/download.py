@@ -85,6 +85,7 @@ class Download:
         gave_up: whether the download failed because ``total_seconds`` ran out. If so, the caller should not try this
             gateway a second time.
         responding: whether the gateway has begun to answer. Until then, the download does not change the scratch file.
+            After `cancel`, a gateway that begins to answer does not change it either.
         started: the time of the start, as ``limits.monotonic`` returned it.
     """
 
@@ -147,6 +148,8 @@ class Download:
             raise too_large(self.root, self.limits.max_bytes)
         with self._get(session, have) as response:
             self.responding = True
+            if self._cancelled.is_set():  # the caller may have moved the scratch file already
+                raise Cancelled
             if response.status_code == 416:
                 return self._without_prefix(session)
             reader = ChunkReader(session.body(response, _CHUNK), self._count)

@@ -15,13 +15,16 @@ NEVER = threading.Event()
 """The default of ``cancel``. It must never be set."""
 
 
+FROM_CACHE = "cache"
+
+
 class Cancelled(Exception):
     """The caller cancelled the download."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A finished download: the gateway that delivered it and the size in bytes."""
+    """A finished download: the gateway that delivered it (or `FROM_CACHE`) and the size in bytes."""
 
     gateway: str
     size: int

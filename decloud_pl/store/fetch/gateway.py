@@ -95,8 +95,8 @@ class GatewayReader:
             destination: the path to write; an existing file is replaced.
             max_bytes: the largest file to accept.
             cancel: an event that ends the download when it is set.
-            partial: the path at which a failed download leaves the beginning of the file for the next call. With None,
-                the beginning is deleted.
+            partial: the path at which a failed or cancelled download leaves the beginning of the file for the next
+                call. With None, the beginning is deleted.
 
         Raises:
             InvalidCid: ``cid`` is not a CID that can be verified.
@@ -118,6 +118,7 @@ class GatewayReader:
                     race.take(partial)
                 winner, size = race.run(cancel)
                 replace_durably(winner.prefix.path, destination)
+                partial = None  # the file is complete, so its beginning is of no more use
         finally:
             race.end(partial)
         with self._lock:
@@ -179,14 +180,17 @@ class _Race:
                 raise most_hopeful(failures)
 
     def end(self, partial: Path | None) -> None:
-        """Cancel the running downloads, move the beginning of the file to ``partial``, and remove the scratch files."""
+        """Cancel the running downloads, move the longest beginning of the file to ``partial``, and remove the rest."""
         for download, _ in self._running:
             download.cancel()
-        for download, thread in self._running:
-            # A download without an answer has not written to its file, and its thread ends by its own time limit.
-            if download.responding:
-                thread.join(_JOIN_SECONDS)
         with contextlib.suppress(OSError):
+            for download, thread in self._running:
+                # A download without an answer no longer writes to its file, and its thread ends by its own time limit.
+                if download.responding:
+                    thread.join(_JOIN_SECONDS)
+                    if thread.is_alive():  # it may still write
+                        continue
+                self._keep_longest(download.prefix)
             if partial is not None and self._kept is not None and self._kept.size:
                 self._kept.path.replace(partial)
             for scratch in self._scratches:
@@ -226,11 +230,15 @@ class _Race:
             prefix.cut()
         if isinstance(failure, SizeLimitExceeded) or not prefix.size:
             return
-        if self._kept is None or prefix.size > self._kept.size:
-            self._kept = prefix
+        self._keep_longest(prefix)
         if isinstance(failure, StoreUnavailable) and download.received and self._resumes and not download.gave_up:
             self._resumes -= 1
             self._waiting.append(download.url)
+
+    def _keep_longest(self, prefix: Prefix) -> None:
+        """Keep a beginning of the file if it is not too large, and longer than the one that is kept so far."""
+        if (0 if self._kept is None else self._kept.size) < prefix.size <= self._limits.max_bytes:
+            self._kept = prefix
 
 
 _HOPE = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected, SizeLimitExceeded, StoreError)

@@ -90,7 +90,7 @@ _ABOUT = {
     "network.referrer": "From v1.1 on: the address that receives half of the treasury's fee. Empty: none.",
     "network.rpc_url": "The RPC endpoint.",
     "network.treasury": "From v1.1 on: the address that receives 2 % of each payment. Empty: the public treasury.",
-    "network.ws_url": "The WebSocket endpoint. Empty: the RPC endpoint's host and its port + 1.",
+    "network.ws_url": "The WebSocket endpoint. Empty: the RPC endpoint's address; for HOST:PORT alone, its port + 1.",
     "notify.earned": "Whether to send a message for a claimed reward.",
     "notify.failed": "Whether to send a message for a failed round.",
     "rewards.max": "The most SOL that a round may offer; 0 means no limit.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,6 +90,37 @@ def test_a_broken_download_goes_on_after_a_restart(shelf: FakeGateway, folder: P
     assert shelf.log == [("GET", f"/ipfs/{CID}")], "the reader must request only the rest of the file"
 
 
+def test_a_cancelled_download_goes_on_after_a_restart(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
+    cancel = threading.Event()
+
+    def stall(request: Request) -> None:
+        request.send(200, DATA[:262_144], {}, length=len(DATA))
+        silent(request)
+
+    shelf.faults = [stall]
+    with ThreadPoolExecutor(1) as pool:
+        reader = CachedReader(GatewayReader([shelf.url]), folder)
+        download = pool.submit(reader.fetch, CID, tmp_path / "one", max_bytes=len(DATA), cancel=cancel)
+        try:
+            until_cached(folder, 262_144)
+        finally:
+            cancel.set()
+        with pytest.raises(Cancelled):
+            download.result(20)
+    assert {path.name for path in folder.iterdir()} == {f"{CID}.partial"}
+    CachedReader(GatewayReader([shelf.url]), folder).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    assert (tmp_path / "one").read_bytes() == DATA
+    assert [headers.get("Range") for headers in shelf.seen_headers] == [None, "bytes=262144-"]
+
+
+def until_cached(folder: Path, size: int) -> None:
+    """Wait until a download has written this many bytes to the cache."""
+    deadline = time.monotonic() + 20
+    while not folder.exists() or not any(path.stat().st_size >= size for path in folder.iterdir()):
+        assert time.monotonic() < deadline, "the download wrote too little"
+        time.sleep(0.005)
+
+
 def test_the_oldest_go_when_there_are_too_many(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
     files = {cid_of(bytes((number,)) * 1000, 1): bytes((number,)) * 1000 for number in range(5)}
     shelf.files = files
@@ -117,6 +149,15 @@ def test_a_beginning_that_nobody_comes_back_for_goes_after_a_week(
     later = stale.stat().st_mtime + 8 * 86_400
     CachedReader(reader, folder, now=lambda: later).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
     assert {path.name for path in folder.iterdir()} == {CID}
+
+
+def test_a_file_that_another_process_removes_meanwhile_is_no_failure(
+    cache: CachedReader, folder: Path, tmp_path: Path
+) -> None:
+    folder.mkdir(parents=True)
+    (folder / "gone").symlink_to("removed")  # the folder lists it, but it has no file any more
+    assert cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA)).size == len(DATA)
+    assert (tmp_path / "one").read_bytes() == DATA
 
 
 def test_errors_pass_through(cache: CachedReader, reader: GatewayReader, shelf: FakeGateway, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +26,7 @@ from decloud_pl.errors import (
 )
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.fetch.download import within
+from decloud_pl.store.fetch.fetcher import Cancelled
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.car import CONTENT_TYPE
 from decloud_pl.store.ipfs.cid import PROFILES
@@ -612,6 +615,103 @@ def test_a_failed_download_goes_on_in_the_next_call(
     assert target.read_bytes() == DATA
     assert whole.ranges == ["bytes=262144-"]
     assert not partial.exists()
+
+
+@pytest.mark.parametrize("form", ["car", "plain"])
+def test_a_cancelled_download_goes_on_in_the_next_call(
+    form: str, gateway: Start, content: Content, target: Path, tmp_path: Path
+) -> None:
+    partial, cancel, over = tmp_path / "partial", threading.Event(), threading.Event()
+
+    def stalls(request: BaseHTTPRequestHandler) -> None:
+        data, kind = (content.car, CONTENT_TYPE) if form == "car" else (DATA, "application/octet-stream")
+        body(data[:327_680], kind, length=len(data))(request)
+        over.wait(20)
+
+    source = gateway(stalls)
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(
+            GatewayReader([source.url]).fetch, content.cid, target, max_bytes=len(DATA), partial=partial, cancel=cancel
+        )
+        try:
+            until_written(target.parent, 262_144)
+            cancel.set()
+            with pytest.raises(Cancelled):
+                fetching.result(20)
+        finally:
+            cancel.set()
+            over.set()
+    left = partial.read_bytes()
+    assert left == DATA[: len(left)]
+    assert not list(target.parent.iterdir())
+    source.answer = ranged(DATA)
+    GatewayReader([source.url]).fetch(content.cid, target, max_bytes=len(DATA), partial=partial)
+    assert target.read_bytes() == DATA
+    assert source.ranges == [None, f"bytes={262_144 if form == 'car' else 327_680}-"]
+    assert list(target.parent.iterdir()) == [target]
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_cancelled_download_keeps_what_an_earlier_call_left(
+    answers: bool, gateway: Start, content: Content, target: Path, tmp_path: Path
+) -> None:
+    partial, cancel, over = tmp_path / "partial", threading.Event(), threading.Event()
+    partial.write_bytes(DATA[:300_000])
+
+    def stalls(request: BaseHTTPRequestHandler) -> None:
+        if answers:
+            request.send_response(206)
+            request.send_header("Content-Range", f"bytes 300000-{len(DATA) - 1}/{len(DATA)}")
+            request.end_headers()
+            request.wfile.flush()
+        cancel.set()
+        over.wait(20)
+
+    try:
+        with pytest.raises(Cancelled):
+            GatewayReader([gateway(stalls).url]).fetch(
+                content.cid, target, max_bytes=len(DATA), partial=partial, cancel=cancel
+            )
+    finally:
+        over.set()
+    assert partial.read_bytes() == DATA[:300_000]
+    assert not list(target.parent.iterdir())
+
+
+def test_a_complete_file_leaves_no_beginning_of_a_slower_download(
+    gateway: Start, content: Content, target: Path, tmp_path: Path
+) -> None:
+    clock, asked, over, partial = ManualTime(), threading.Event(), threading.Event(), tmp_path / "partial"
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        body(DATA[:100_000], length=len(DATA))(request)
+        asked.set()
+        over.wait(20)
+
+    def let_time_pass() -> None:
+        asked.wait(20)
+        clock.now = 6.0
+
+    one, other = gateway(slow), gateway(archive(content.car))
+    helper = threading.Thread(target=let_time_pass)
+    helper.start()
+    try:
+        reader = GatewayReader([one.url, other.url], timeout=30, monotonic=clock)
+        assert reader.fetch(content.cid, target, max_bytes=len(DATA), partial=partial).gateway == other.url
+    finally:
+        over.set()
+        helper.join()
+    assert target.read_bytes() == DATA
+    assert not partial.exists()
+
+
+def until_written(folder: Path, size: int) -> None:
+    """Wait until a file in a folder has at least this size."""
+    deadline = time.monotonic() + 20
+    while not any(path.stat().st_size >= size for path in folder.iterdir()):
+        assert time.monotonic() < deadline, "the download wrote too little"
+        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("left", [b"x" * 300_000, DATA, DATA + b"more"])

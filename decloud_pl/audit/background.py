@@ -16,7 +16,7 @@ from decloud_pl.errors import DatasetError, MachineShortage, StoreError, Trainin
 from decloud_pl.journal.audits import Audit, audit_of, audits, store_audit
 from decloud_pl.journal.record import State
 from decloud_pl.journal.writer import Journal
-from decloud_pl.rounds.background import MOST_BYTES, Background
+from decloud_pl.rounds.background import MOST_BYTES, Background, DailyLimitExceeded
 from decloud_pl.rounds.events import Audited, Noted, Reporter, Trouble
 from decloud_pl.rounds.scoring import CHILD_SECONDS, MOST_SEARCHED
 from decloud_pl.shortage import shortage
@@ -91,8 +91,10 @@ class Audits(Background):
         if not is_own and (self._scope == "own" or self._reader.bytes_left <= _FOR_OTHERS):
             return
         before = audit_of(self._journal, round_id)
-        if before is not None and not before.tries_left and (before.trainer == self._wallet or not is_own):
-            return
+        if before is not None and not before.tries_left:
+            was_for_another = before.convention is not None and before.trainer != self._wallet
+            if not (is_own and was_for_another):
+                return
         round_ = await self._auditor.chain.round(round_id)
         if round_ is not None and round_.status is RoundStatus.COMPLETED:
             await self._audit(round_)
@@ -101,6 +103,7 @@ class Audits(Background):
         """Audit a round at most once a day. Store the result, or the reason why the audit failed."""
         if not self._may_look(round_.id):
             return
+        is_first_today = self._reader.is_unused
         try:
             with tempfile.TemporaryDirectory(prefix="decloud-audit-") as folder:
                 report = await self._auditor.audit(round_, Path(folder), background=True)
@@ -108,10 +111,14 @@ class Audits(Background):
             self._failed(round_, f"Scoring its updates takes longer than {CHILD_SECONDS:.0f} s on this machine.")
         except (StoreError, DatasetError, MachineShortage, OSError) as error:
             missing = shortage(error)
+            if isinstance(error, DailyLimitExceeded) and not is_first_today:
+                self._reporter.report(Noted(round_.id, f"{error} It is audited on another day."))
+                return
             if missing is None:
                 self._failed(round_, str(error))
             else:
-                self._reporter.report(Trouble.then(round_.id, missing, "It is audited on another day."))
+                then = f"Round {round_.id} is audited on another day."
+                self._reporter.report(Trouble.then(None, missing, then))  # a notification for each round is too much
         except TrainingError as error:
             self._failed(round_, str(error), is_final=True)
         else:

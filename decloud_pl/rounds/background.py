@@ -16,7 +16,7 @@ from decloud_pl.errors import DecloudError, IntegrityError, JournalError, SizeLi
 from decloud_pl.rounds.events import Noted, Reporter
 from decloud_pl.rounds.policy import DAY_SECONDS
 from decloud_pl.shortage import shortage
-from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
+from decloud_pl.store.fetch.fetcher import FROM_CACHE, NEVER, Fetched, Fetcher
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,10 @@ class Background(ABC):
         self._reporter.report(Noted(None, f"{self._what} stopped: {why} It resumes within a day."))
 
 
+class DailyLimitExceeded(SizeLimitExceeded):
+    """A file is larger than what may still be downloaded today. It may be downloaded on another day."""
+
+
 @dataclass
 class Metered:
     """A fetcher that limits each download to a part of ``bytes_left``, and reduces ``bytes_left`` after the download.
@@ -127,8 +131,17 @@ class Metered:
         most = max(1, min(max_bytes, self.bytes_left // _FILE_SHARE))
         try:
             fetched = self.inner.fetch(cid, destination, max_bytes=most, cancel=cancel)
-        except (SizeLimitExceeded, IntegrityError):
+        except (SizeLimitExceeded, IntegrityError) as error:
             self.bytes_left -= most  # the failed download may have transferred this many bytes
+            if most < max_bytes and isinstance(error, SizeLimitExceeded):
+                what = f"{cid} is larger than the {most:,} bytes that background work may still download for one file"
+                raise DailyLimitExceeded(f"{what} today.") from error
             raise
-        self.bytes_left -= fetched.size
+        if fetched.gateway != FROM_CACHE:
+            self.bytes_left -= fetched.size
         return fetched
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing was downloaded today."""
+        return self.bytes_left == MOST_BYTES

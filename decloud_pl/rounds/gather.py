@@ -114,7 +114,7 @@ class Evidences(Background):
         except (StoreError, DatasetError, MachineShortage, OSError) as error:
             missing, then = shortage(error), "Its updates were not scored. Retrying on another day."
             if missing is not None:
-                self._reporter.report(Trouble.then(round_.id, missing, then))
+                self._reporter.report(Trouble(round_.id, f"{missing} {then}", str(missing)))
             elif isinstance(error, OSError):
                 self._reporter.report(Noted(round_.id, f"{error} {then}"))
             return None  # another day may bring the files

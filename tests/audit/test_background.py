@@ -90,6 +90,29 @@ async def test_own_rounds_are_audited_once_and_after_a_shortage(market: Market, 
         assert (reader.fetched, len(diary.events)) == (fetched, 3)
 
 
+async def test_an_own_round_that_cannot_be_scored_is_tried_three_times(market: Market, tmp_path: Path) -> None:
+    trainer = market.town.actor()
+    wallet = str(trainer.wallet.address)
+    round_id = await market.complete(market.models.updates[:1], lambda shares: shares, trainers=[trainer])
+    owner, diary = Owner("net", str(market.town.dialect.program_id), wallet), Diary()
+    auditor = market.auditor()
+    reader = Failing(auditor.reader, [ContentNotFound("No gateway has the file.") for _ in range(9)])
+    with Journal(tmp_path / "journal", owner) as journal:
+        journal.save(RoundRecord(round_id, State.UNREWARDED, "custom", "digits", "cid", 10**7, pinned_cid="bafy"))
+        work = Audits(replace(auditor, reader=reader), journal, diary, home=tmp_path, scope="own")
+        for day in (1, 2, 3):
+            await _work(work, diary, lambda expected=day: len(diary.events) == expected)  # type: ignore[misc]
+        row = audit_of(journal, round_id)
+        assert row is not None
+        assert (row.verdict, row.tries_left, len(reader.fetched)) == ("unknown", 0, 3)
+        again = asyncio.create_task(work.gather())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        again.cancel()
+        await asyncio.wait({again})
+    assert (len(diary.events), len(reader.fetched)) == (3, 3)
+
+
 def _all_to_others(wallet: str) -> Callable[..., dict[str, int]]:
     def pay(shares: dict[str, int]) -> dict[str, int]:
         other = next(name for name in shares if name != wallet)

@@ -30,11 +30,10 @@ def download_first(dataset: Mapping[str, Any], catalog: Catalog) -> None:
     The training would also download missing files, but without showing the progress.
 
     Raises:
+        ConfigError: a changed value of the data set does not apply.
         DatasetError: the data set is missing and cannot be downloaded.
     """
-    from decloud_pl.experiment.results import dataset_name
-
     if "entry" in dataset:
-        choice = catalog.find(dataset_name(dataset))
+        choice = catalog.of_node(dataset)
         if not choice.ready and choice.entry is not None:
             download(choice.entry, catalog.data)

@@ -21,6 +21,7 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
 
     Raises:
         ConfigError: a setting is invalid, or the task is not an experiment.
+        DatasetError: a data set is missing and cannot be downloaded.
     """
     from decloud_pl.children import StopRequest
     from decloud_pl.cli.config.dataset_names import check_names
@@ -30,15 +31,25 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.config.layers import sources
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
-    from decloud_pl.experiment.sweep import checked_points, expanded, forget_secrets, job, refuse_addresses
+    from decloud_pl.experiment.sweep import (
+        checked_points,
+        expanded,
+        forget_secrets,
+        job,
+        refuse_addresses,
+        refuse_folders,
+    )
     from decloud_pl.rounds.planner import make_catalog
 
     given = sources(expanded(overrides, *sources().folders), sweep=True)
     refuse_addresses(given.overrides)
-    first = checked_points(given)
+    refuse_folders(given.overrides)
+    points = checked_points(given)
+    first = points[0]
     settings = first.settings
     check_names(settings)
-    download_first(settings.dataset, make_catalog(settings))
+    for point in points:
+        download_first(point.settings.dataset, make_catalog(point.settings))
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
     forget_secrets(os.environ)

@@ -84,11 +84,12 @@ class Choice:
     def is_published(self) -> bool:
         """Whether the files have the layout in which the data set's authors distribute them.
 
-        The reader that the catalog declares needs this layout. If the user set no path, the result is True.
+        The reader that the catalog declares needs this layout. If the user set no path, the result is True. If the path
+        has a query, the result is False, because only the reader of the user's own files reads the query.
         """
         if self.root is None:
             return True
-        return self.entry is not None and self.entry.is_in(user_files.path_of(self.root))
+        return self.entry is not None and _is_published(self.entry, self.root)
 
     def node(self, data: DataFolder) -> dict[str, Any]:
         """Return the configuration node from which `decloud_pl.build` makes the `Source`."""
@@ -149,9 +150,32 @@ class Catalog:
         """
         return self._choose(name, name)
 
-    def _choose(self, wanted: str, name: str) -> Choice:
+    def of_node(self, node: Mapping[str, Any]) -> Choice:
+        """Return the data set of an experiment. Its declaration is ``node``, in which the user may have changed values.
+
+        Raises:
+            ConfigError: the declaration is not valid, or a changed value does not apply.
+            DatasetError: see `resolve`.
+        """
+        given = node["entry"]
+        name = str(given.get("name") if isinstance(given, Mapping) else "")
+        if node.get("root") is not None:
+            raise ConfigError("dataset.root does not apply.", fix=f"Set paths.{name}={node['root']} instead.")
+        choice = self._choose(name, name, Entry.from_node(name, node))
+        if not choice.is_published:
+            declared = entry(name, self.directory, self.own).node
+            for key in node.keys() - {"entry", "root", "data"}:
+                if node[key] != declared.get(key):
+                    raise ConfigError(
+                        f"dataset.{key} does not apply to the files in paths.{name}.",
+                        fix=f"Leave it out. To name columns, set paths.{name}=PATH?text=COLUMN&label=COLUMN.",
+                    )
+        return choice
+
+    def _choose(self, wanted: str, name: str, found: Entry | None = None) -> Choice:
         known = self.names()
-        found = entry(wanted, self.directory, self.own) if wanted in known else None
+        if found is None and wanted in known:
+            found = entry(wanted, self.directory, self.own)
         if wanted in self.paths:
             _check_path(wanted, self.paths[wanted], found)
             return Choice(wanted, found, self.paths[wanted], ready=True)
@@ -170,13 +194,25 @@ class Catalog:
 def _check_path(name: str, given: str, found: Entry | None) -> None:
     path = user_files.path_of(given)
     user_files.check_exists(name, path)
-    if found is None or not found.is_in(path):
-        kind = user_files.detect(name, given, None if found is None else found.num_classes).kind
-        if found is not None and found.kind != kind:
+    if found is None or not _is_published(found, given):
+        if found is not None and found.files and found.is_in(path):
             raise DatasetError(
-                f"{path} has {kind} samples, but the data set {name} needs {found.kind} samples.",
+                f"{path} has the published files of the data set {name}, so ?{given.rpartition('?')[2]} does not "
+                "apply.",
+                fix=f"Set paths.{name}={path}.",
+            )
+        layout = user_files.detect(name, given, None if found is None else found.num_classes)
+        if found is not None and found.kind != layout.kind:
+            raise DatasetError(
+                f"{path} has {layout.kind} samples, but the data set {name} needs {found.kind} samples.",
                 fix=f"Correct paths.{name}.",
             )
+        if isinstance(layout, user_files.TextTableFiles):
+            layout.check_columns()
+
+
+def _is_published(found: Entry, given: str) -> bool:
+    return not user_files.has_query(given) and found.is_in(user_files.path_of(given))
 
 
 def _not_supported(name: str, wanted: str, known: Sequence[str], chain_names: Sequence[str]) -> DatasetNotSupported:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any, cast
 from decloud_pl.data.formats import tables
 from decloud_pl.data.source import Kind
 from decloud_pl.errors import ConfigError, DatasetError, first_line
+
+_TABLES = "decloud_pl.data.formats.text.TextTables"
+_CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class RemoteFile:
     Attributes:
         urls: download URLs, in order of preference.
         file: path below the data set's folder.
-        checksum: ``md5:…`` or ``sha256:…`` as published; empty if the server sends a checksum with the file.
+        checksum: ``md5:…`` or ``sha256:…`` in lower case; empty if the server sends a checksum with the file.
         size: bytes, to show to people; 0 if unknown.
     """
 
@@ -108,14 +112,14 @@ class Entry:
                 licence=str(given["licence"]),
                 size=str(given["size"]),
                 folder=str(given.get("folder", "")),
-                files=tuple(given.get("files", ())),
+                files=_texts("files", given.get("files", ())),
                 splits=dict(given.get("splits", {"train": "train", "test": "test"})),
-                elsewhere=tuple(given.get("elsewhere", ())),
+                elsewhere=_texts("elsewhere", given.get("elsewhere", ())),
                 downloads=tuple(
                     RemoteFile(
-                        tuple(item["urls"]),
-                        item["file"],
-                        item.get("checksum", ""),
+                        _texts("downloads.urls", item["urls"]),
+                        str(item["file"]),
+                        _checksum(item.get("checksum", "")),
                         _whole("downloads.size", item.get("size", 0)),
                     )
                     for item in given.get("downloads", ())
@@ -135,8 +139,24 @@ class Entry:
         return not self.folder
 
     def is_in(self, root: Path) -> bool:
-        """Return whether a user's path contains all files of the data set in the published layout."""
-        return not self.is_embedded and any(self._is_complete(folder) for folder in (root / self.folder, root))
+        """Return whether a user's path contains all files of the data set in the published layout.
+
+        Tables must also have the columns that the declaration names.
+        """
+        folders = () if self.is_embedded else (root / self.folder, root)
+        found = next((folder for folder in folders if self._is_complete(folder)), None)
+        return found is not None and self._has_columns(found)
+
+    def _has_columns(self, folder: Path) -> bool:
+        if self.files or self.node.get("_target_") != _TABLES:  # another class may read its columns in another way
+            return True
+        columns = tables.Columns(str(self.node.get("text", "text")), str(self.node.get("label", "label")))
+        try:
+            for word in self.splits.values():
+                tables.check_columns(tables.find(folder, word)[0], columns)
+        except DatasetError:
+            return False
+        return True
 
     def _is_complete(self, folder: Path) -> bool:
         try:
@@ -164,6 +184,19 @@ class Entry:
                 path = Path(pattern).expanduser()
                 candidates += sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         return next((folder for folder in candidates if self._is_complete(folder)), None)
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"entry.{key} must be a list of texts (got {value!r})")
+    return tuple(value)
+
+
+def _checksum(value: Any) -> str:
+    text = str(value or "").lower()
+    if text and not _CHECKSUM.fullmatch(text):
+        raise ValueError(f"entry.downloads.checksum must be md5:… or sha256:… in hexadecimal (got {value!r})")
+    return text
 
 
 def _whole(key: str, value: Any) -> int:

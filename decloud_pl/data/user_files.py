@@ -36,6 +36,16 @@ class TextTableFiles:
         """Maps each class name to its label; empty if the labels in the files are numbers."""
         return {word: label for label, word in enumerate(self._words)}
 
+    def check_columns(self) -> None:
+        """Check that the first table of the training data has both columns. Read only its header.
+
+        The test data may lack a column, because a training in a round does not read it.
+
+        Raises:
+            DatasetError: the table is damaged or lacks one of the columns.
+        """
+        tables.check_columns(self.parts[self._training][0], self.columns)
+
     def split(self, part: str) -> TextSplit:
         return self._table(part).split(self._words)
 
@@ -65,6 +75,11 @@ Layout = image_folder.ImageFolder | arrays.Arrays | TextTableFiles
 def path_of(given: str) -> Path:
     """Return the path without its query."""
     return Path(_split_query(given)[0]).expanduser()
+
+
+def has_query(given: str) -> bool:
+    """Return whether a path has a query, which says how to read the user's own files."""
+    return bool(_split_query(given)[1])
 
 
 def check_exists(name: str, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def run_experiment(
         monotonic: returns the seconds of a monotonic clock.
 
     Raises:
-        ConfigError: the base model does not exist, or a node of the configuration cannot be built.
+        ConfigError: the base model does not exist, a node of the configuration cannot be built, or a changed value of
+            the data set does not apply.
         DatasetError: the data set cannot be read.
         TrainingStopped: a stop was requested.
         TrainingError: the model does not fit the data set, or the training failed.
@@ -68,7 +69,9 @@ def run_experiment(
     fresh: BaseModel | None = None
     base_model = _given_model(settings.base_model)
     if base_model is None:
-        fresh = make_base_model(settings.model, dataset, folder / FRESH_MODEL, seed=settings.seed)
+        fresh = make_base_model(
+            settings.model, dataset, folder / FRESH_MODEL, seed=settings.seed, packages=settings.allow_packages
+        )
         base_model = fresh.weights
     # An experiment submits no update, so the gate withholds none. The score is that of the unchanged training result.
     plan = training_plan(
@@ -141,12 +144,13 @@ def dataset_node(settings: Settings) -> dict[str, Any]:
     """Return the node of the chosen data set. If the user has set a path for the data set, the node contains it.
 
     Raises:
-        DatasetNotFound: the data set's files are missing and cannot be downloaded.
+        ConfigError: a changed value in the node does not apply.
+        DatasetError: the data set's files are missing and cannot be downloaded, or its path cannot be used.
     """
     if "entry" not in settings.dataset:
         return settings.dataset
     catalog = make_catalog(settings)
-    return catalog.find(dataset_name(settings.dataset)).node(catalog.data)
+    return catalog.of_node(settings.dataset).node(catalog.data)
 
 
 def _given_model(name: str) -> Path | None:
@@ -158,7 +162,9 @@ def _given_model(name: str) -> Path | None:
     return path.resolve()  # the quarantine refuses links
 
 
-def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int) -> BaseModel:
+def make_base_model(
+    model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int, packages: Collection[str] = ()
+) -> BaseModel:
     """Write a model package with fresh weights and one output per class of a data set. Return its model.
 
     Args:
@@ -166,15 +172,17 @@ def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Pat
         dataset: the configuration node of the data set.
         path: the model package to write.
         seed: the seed of the initial weights.
+        packages: the user's packages from which the data set may come.
 
     Raises:
+        ConfigError: the data set cannot be built.
         ModelError: the architecture is unknown or does not accept the hyper-parameters.
     """
     from decloud_pl.build import build
     from decloud_pl.data.source import Source
     from decloud_pl.models.make import make_package, make_spec
 
-    source: Source = build(dataset)
+    source: Source = build(dataset, packages=packages)
     wanted = {key: value for key, value in model.items() if key != "architecture"}
     architecture = str(model.get("architecture") or _AUTO)
     if architecture == _AUTO:

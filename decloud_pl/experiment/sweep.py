@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from collections.abc import MutableMapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,10 +19,11 @@ from decloud_pl.config.load import Composed, composed
 from decloud_pl.config.names import SWEEP, choices, secret_names, storages
 from decloud_pl.config.schema import default_home
 from decloud_pl.durable import make_private
-from decloud_pl.errors import ConfigError, DecloudError, first_line, nearest
+from decloud_pl.errors import ConfigError, DecloudError, TrainingError, first_line, nearest
 from decloud_pl.experiment.results import Result, dataset_name
 from decloud_pl.own_memory import PASS_ENV
 from decloud_pl.redact import HIDDEN, redact
+from decloud_pl.shortage import shortage
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,11 +56,21 @@ def job(_: DictConfig) -> float:
         settings = composed(sources(without_shown(hydra.overrides.task))).settings
         name, parameters = dataset_name(settings.dataset), parameters_of(settings)
         result = run_experiment(settings, folder, sweep=folder.parent.name)
-    except DecloudError as error:
-        logger.error("%s", error)  # noqa: TRY400  # the message is complete; a traceback would hide it
-        result = Result(folder.parent.name, folder.name, name, parameters, error=str(error))
+    except Exception as error:  # noqa: BLE001  # the user's own classes can raise any exception
+        failure = error if isinstance(error, DecloudError) else _unexpected(error)
+        logger.error("%s", failure)  # noqa: TRY400  # the message is complete; a traceback would hide it
+        result = Result(folder.parent.name, folder.name, name, parameters, error=str(failure))
         result.write(folder)
     return math.nan if result.accuracy_after is None else result.accuracy_after
+
+
+def _unexpected(error: Exception) -> DecloudError:
+    """Log the traceback of an unexpected exception without secrets in URLs. Return the error to show for it."""
+    logger.error("%s", redact("".join(traceback.format_exception(error)).rstrip()))
+    return shortage(error) or TrainingError(
+        f"The experiment failed: {type(error).__name__}: {first_line(error)}.",
+        fix="Read the traceback in the experiment's log.",
+    )
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:
@@ -132,6 +144,21 @@ def refuse_addresses(overrides: Sequence[str]) -> None:
             )
 
 
+def refuse_folders(overrides: Sequence[str]) -> None:
+    """Refuse a sweep's command line that sets the folders of the experiments.
+
+    Raises:
+        ConfigError: an override sets a key of ``hydra.sweep``.
+    """
+    for text in overrides:
+        key = text.lstrip("+~").partition("=")[0]
+        if key == "hydra.sweep" or key.startswith("hydra.sweep."):
+            raise ConfigError(
+                f"{key} does not apply, because the program itself chooses the folders of a sweep's experiments.",
+                fix="Leave it out. To store everything in another folder, set DECLOUD_HOME.",
+            )
+
+
 def _group(override: str) -> str:
     return override.lstrip("+~").partition("=")[0].partition(".")[0]
 
@@ -150,14 +177,14 @@ def forget_secrets(environ: MutableMapping[str, str]) -> None:
         environ.pop(name, None)
 
 
-def checked_points(given: Sources) -> Composed:
+def checked_points(given: Sources) -> list[Composed]:
     """Compose the settings of a sweep with each of its values once, to find errors before any training starts.
 
     Each composition changes one setting and uses the first value of every other setting. If the sweep has more values
     than `_MOST_CHECKED`, the last ones are not checked.
 
     Returns:
-        The settings of the first experiment.
+        The compositions. The first one is that of the first experiment.
 
     Raises:
         ConfigError: a key or choice is unknown, a value is invalid, or the task is not an experiment.
@@ -171,9 +198,10 @@ def checked_points(given: Sources) -> Composed:
             fix="Add task=experiment.",
         )
     others = [(place, text) for place, texts in enumerate(values) for text in texts[1:]]
-    for place, text in others[:_MOST_CHECKED]:
-        composed(given.with_overrides([*first[:place], text, *first[place + 1 :]]))
-    return found
+    # Data sets come first, because the caller downloads them before the sweep starts.
+    others.sort(key=lambda other: _group(other[1]) != "dataset")
+    changed = ([*first[:place], text, *first[place + 1 :]] for place, text in others[:_MOST_CHECKED])
+    return [found, *(composed(given.with_overrides(texts)) for texts in changed)]
 
 
 def _values(text: str, given: Sources) -> list[str]:

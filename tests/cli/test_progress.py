@@ -8,7 +8,7 @@ import pytest
 
 from decloud_pl.cli.downloads import download_first
 from decloud_pl.cli.ui.progress import steps, transfer
-from decloud_pl.data.catalog import Catalog
+from decloud_pl.data.catalog import Catalog, entry
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import DatasetNotFound
 
@@ -47,9 +47,9 @@ def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: p
 
 def test_an_experiment_shows_the_download_of_its_data_set(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     catalog = Catalog(DataFolder(tmp_path, mirror="nowhere:"))
-    download_first({"entry": {"name": "digits"}}, catalog)  # a dependency contains it
+    download_first(entry("digits").node, catalog)  # a dependency contains it
     download_first({"_target_": "our_package.Source"}, catalog)
     assert capsys.readouterr().err == ""
     with pytest.raises(DatasetNotFound):
-        download_first({"entry": {"name": "svhn"}}, catalog)
+        download_first(entry("svhn").node, catalog)
     assert capsys.readouterr().err == "Downloading svhn…\n"

@@ -14,7 +14,9 @@ from decloud_pl.data.catalog import Catalog, Choice, entry, names
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
 from tests.data import tiny
+from tests.data.user_folders import write_table
 
+COMPLETE = "entry: {name: bad, kind: text, num_classes: 2, licence: mine, size: small"
 CHAIN_NAMES = get_dialect().datasets
 
 
@@ -88,6 +90,71 @@ def test_paths_that_hold_something_else(data: DataFolder, tmp_path: Path) -> Non
         choose("mnist", data, mnist=tmp_path / "texts")
 
 
+@pytest.mark.parametrize(
+    ("names", "query", "is_published"),
+    [
+        (("text", "label"), "", True),
+        (("text", "label"), "?text=text", False),
+        (("review", "sentiment"), "", False),
+        (("review", "sentiment"), "?text=review&label=sentiment", False),
+        (("body", "stars"), "?text=body&label=stars", False),
+    ],
+)
+def test_a_folder_with_two_tables(
+    data: DataFolder, tmp_path: Path, names: tuple[str, str], query: str, is_published: bool
+) -> None:
+    write_table(tmp_path / "mine" / "train.csv", ["good", "bad"] * 5, [1, 0] * 5, names)
+    write_table(tmp_path / "mine" / "test.csv", ["bad"] * 3, [0] * 3, names)
+    choice = choose("imdb", data, imdb=f"{tmp_path / 'mine'}{query}")
+    assert (choice.ready, choice.is_published) == (True, is_published)
+    test = build(choice.node(data)).load("test")
+    assert (test.texts, test.labels.tolist()) == (("bad",) * 3, [0] * 3)
+
+
+def test_the_published_tables_keep_their_splits(data: DataFolder, tmp_path: Path) -> None:
+    """The published test part of SST-2 has no labels, so its test split is the published validation part."""
+    tiny.write("sst2", tmp_path / "mine")
+    for path in (tmp_path / "mine", tmp_path / "mine" / "sst2"):
+        choice = choose("sst2", data, sst2=path)
+        assert choice.is_published
+        assert len(build(choice.node(data)).load("test")) == 20
+
+
+@pytest.mark.parametrize("where", ["reviews.csv", "train.csv", "data/train.parquet"])
+def test_tables_without_known_columns_are_refused_at_once(data: DataFolder, tmp_path: Path, where: str) -> None:
+    write_table(tmp_path / "mine" / where, ["good", "bad"] * 5, [1, 0] * 5, ("body", "stars"))
+    write_table((tmp_path / "mine" / where).with_stem("test"), ["bad"] * 3, [0] * 3, ("body", "stars"))
+    said = r"has no text column; it has body, stars.*\. Append the column's name to the path: PATH\?text=COLUMN"
+    for name in ("imdb", "yelpreviews"):
+        mine, wrong, right = (
+            Catalog(data, paths={name: f"{tmp_path / 'mine'}{query}"})
+            for query in ("", "?text=body&label=mark", "?text=body&label=stars")
+        )
+        with pytest.raises(DatasetError, match=said):
+            mine.resolve(name)
+        with pytest.raises(DatasetError, match="has no label column mark; it has body, stars"):
+            wrong.resolve(name)
+        assert right.resolve(name).ready
+    with pytest.raises(DatasetError, match="has text samples, but the data set mnist needs image samples"):
+        choose("mnist", data, mnist=tmp_path / "mine")
+
+
+def test_a_test_part_may_lack_labels(data: DataFolder, tmp_path: Path) -> None:
+    """A training in a round does not read the test part."""
+    write_table(tmp_path / "mine" / "train.csv", ["good", "bad"] * 5, [1, 0] * 5, ("text", "label"))
+    write_table(tmp_path / "mine" / "test.csv", ["bad"], [7], ("text", "id"))
+    choice = choose("imdb", data, imdb=tmp_path / "mine")
+    assert choice.ready
+    assert len(build(choice.node(data)).load("train")) == 9
+
+
+def test_a_query_for_published_files_that_need_none(data: DataFolder, tmp_path: Path) -> None:
+    tiny.write("mnist", tmp_path / "mine")
+    said = r"has the published files of the data set mnist, so \?first_label=0 does not apply\. Set paths\.mnist=/"
+    with pytest.raises(DatasetError, match=said):
+        choose("mnist", data, mnist=f"{tmp_path / 'mine'}?first_label=0")
+
+
 def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
     node = {
         "_target_": "decloud_pl.data.formats.idx.IdxImages",
@@ -120,6 +187,14 @@ def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
         ("entry: {name: bad, kind: audio}", ": .*entry.kind must be 'image' or 'text'"),
         ("entry: {name: bad, kind: text}", ": the key 'num_classes' is missing"),
         ("entry: {name: bad, kind: text, num_classes: x}", r": entry.num_classes must be a whole number \(got 'x'\)"),
+        (f"{COMPLETE}, files: a}}", r": entry.files must be a list of texts \(got 'a'\)"),
+        (f"{COMPLETE}, elsewhere: ~/a}}", r": entry.elsewhere must be a list of texts \(got '~/a'\)"),
+        (
+            f"{COMPLETE}, downloads: [{{file: a, urls: 'https://a.example'}}]}}",
+            r": entry.downloads.urls must be a list of texts \(got 'https://a\.example'\)",
+        ),
+        (f"{COMPLETE}, downloads: [{{file: a, urls: [], checksum: {'a' * 64}}}]}}", ": entry.downloads.checksum must"),
+        (f"{COMPLETE}, downloads: [{{file: a, urls: [], checksum: 'md5:x'}}]}}", ": entry.downloads.checksum must be"),
     ],
 )
 def test_a_file_that_is_no_declaration(tmp_path: Path, text: str, reason: str) -> None:

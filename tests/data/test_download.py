@@ -143,6 +143,12 @@ def test_a_server_that_is_not_there(data: DataFolder, web: WebServer) -> None:
     assert naps.seconds == [1.0, 3.0, 10.0, 30.0]
 
 
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_a_checksum_in_capitals(web: WebServer, data: DataFolder, algorithm: str) -> None:
+    checksum = f"{algorithm}:{hashlib.new(algorithm, CONTENT).hexdigest()}".upper()
+    assert (download(declare(web, checksum=checksum), data) / "file").read_bytes() == CONTENT
+
+
 def test_the_hubs_own_checksum(web: WebServer, data: DataFolder) -> None:
     declared = declare(web, checksum="")
     web.headers["/file"] = {"X-Linked-ETag": f'"{hashlib.sha256(b"other").hexdigest()}"'}
@@ -328,6 +334,25 @@ def test_a_background_download_with_an_internal_error_waits_too(web: WebServer, 
     wait_for_downloads()
     with pytest.raises(DatasetNotReady, match=r"internal error \(.*\)\. See logs"):
         downloads.ensure(declared)
+    now[0] = RETRY_AFTER
+    with pytest.raises(DatasetNotReady, match="is being downloaded"):
+        downloads.ensure(declared)
+    wait_for_downloads()
+
+
+def test_downloads_that_lack_a_file_of_the_data_set(web: WebServer, data: DataFolder) -> None:
+    now = [0.0]
+    downloads = BackgroundDownloads(data, monotonic=lambda: now[0])
+    declared = declare(web, files=["file", "other"])
+    said = r"The downloads of the data set mine do not contain all of its files\. Correct entry\.files"
+    with pytest.raises(DatasetError, match=said):
+        download(declared, data)
+    with pytest.raises(DatasetNotReady, match="is being downloaded"):
+        downloads.ensure(declared)
+    wait_for_downloads()
+    for _ in range(2):
+        with pytest.raises(DatasetNotReady, match=said):
+            downloads.ensure(declared)
     now[0] = RETRY_AFTER
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)

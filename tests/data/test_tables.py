@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pyarrow import ipc, parquet, table
 
 from decloud_pl.data.formats import tables
 from decloud_pl.errors import DatasetError
@@ -68,9 +69,67 @@ def test_a_csv_may_have_long_texts_of_several_lines(tmp_path: Path) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), (letter, 0), ("x" * 1_000_000, 1), ('5" disk', 0)])
     assert texts_of(path) == [letter, "x" * 1_000_000, '5" disk']
+    path.write_text('text,label\n"good film\n",1\n"\n",0\n')
+    assert texts_of(path) == ["good film\n", "\n"]
     path.write_text("text,label\na,0\nb,c,1\n")
     with pytest.raises(DatasetError, match=r"a\.csv has 3 fields in line 3, but its header has 2\. Put quotes"):
         texts_of(path)
+
+
+@pytest.mark.parametrize("names", [("text", "label"), ("body", "label"), ("text", "stars")])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json", "parquet", "arrow"])
+def test_the_columns_are_checked_before_the_rows(tmp_path: Path, suffix: str, names: tuple[str, str]) -> None:
+    path = tmp_path / f"a.{suffix}"
+    content = table({names[0]: ["a", "b"], names[1]: [0, 1]})
+    if suffix == "parquet":
+        parquet.write_table(content, path)
+    elif suffix == "arrow":
+        with ipc.new_stream(path, content.schema) as stream:
+            stream.write_table(content)
+    elif suffix in ("csv", "tsv"):
+        mark = "," if suffix == "csv" else "\t"
+        path.write_text(f"{mark.join(names)}\na{mark}0\n")
+    else:
+        row = json.dumps(dict(zip(names, ("a", 0), strict=True)))
+        path.write_text(f"[{row}]" if suffix == "json" else row)
+    if names == ("text", "label"):
+        tables.check_columns(path, tables.Columns())
+    else:
+        said = rf"a\.{suffix} has no (text|label) column; it has {names[0]}, {names[1]}\."
+        with pytest.raises(DatasetError, match=said):
+            tables.check_columns(path, tables.Columns())
+    tables.check_columns(path, tables.Columns(*names))
+    with pytest.raises(DatasetError, match=rf"has no label column mark; it has {names[0]}, {names[1]}\."):
+        tables.check_columns(path, tables.Columns(names[0], "mark"))
+
+
+@pytest.mark.parametrize("form", ["{}\n{}\nnonsense", "[{}, {}, nonsense"])
+def test_the_check_of_json_ends_with_the_row_that_has_the_last_column(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(form.format('{"text": "a", "label": 0}', "{}"))
+    tables.check_columns(path, tables.Columns())
+    path.write_text(form.format('{"label": 0}', '{"text": "b", "label": 1}'))
+    if form.startswith("["):  # more than the first row needs the whole list
+        path.write_text(path.read_text().replace("nonsense", "{}]"))
+    tables.check_columns(path, tables.Columns())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.parquet", "PAR1 no", "cannot be read as a table"),
+        ("a.arrow", "no", "cannot be read as a table"),
+        ("a.csv", "", "is empty"),
+        ("a.jsonl", "", "it is empty"),
+        ("a.jsonl", "5", "line 1 is not a JSON object"),
+        ("a.json", "[1]", "element 1 is not a JSON object"),
+        ("a.json", "[" * 100_000, "cannot be read as a table"),
+    ],
+)
+def test_the_check_of_a_damaged_table(tmp_path: Path, name: str, content: str, words: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DatasetError, match=words):
+        tables.check_columns(tmp_path / name, tables.Columns())
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.train.fit.batches import BatchStream
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from tests.cli.terminal import Terminal
+from tests.data.user_folders import write_table
 
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=12")
 
@@ -137,6 +138,22 @@ def test_the_model_has_the_data_sets_classes(tmp_path: Path) -> None:
     assert spec.hyper_parameters["num_classes"] == 47
 
 
+def test_the_data_sets_values_on_the_command_line(tmp_path: Path) -> None:
+    changed = dataset_node(compose([*QUICK, "dataset=sst2", "dataset.text=review", "dataset.entry.num_classes=3"]))
+    assert (changed["text"], changed["entry"]["num_classes"], changed["root"]) == ("review", 3, None)
+    for part in ("train", "test"):
+        write_table(tmp_path / "parts" / f"{part}.csv", ["a"], [0], ("review", "label"))
+    for place in (tmp_path / "parts", tmp_path / "parts" / "train.csv"):
+        words = [*QUICK, "dataset=imdb", f"paths.imdb={place}"]
+        assert dataset_node(compose(words))["root"] == str(place)
+        if place.is_dir():  # in the published layout
+            assert dataset_node(compose([*words, "+dataset.text=review"]))["text"] == "review"
+        else:
+            said = r"dataset\.text does not apply to the files in paths\.imdb\. .* set paths\.imdb=PATH\?text=COLUMN"
+            with pytest.raises(ConfigError, match=said):
+                dataset_node(compose([*words, "+dataset.text=review"]))
+
+
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "fonts"))
@@ -228,6 +245,10 @@ def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
         ([*QUICK, "+modl=x"], "Did you mean 'model'?"),
         (["--cfg", "job", "+modl=x"], "Did you mean 'model'?"),
         ([*QUICK, "dataset=mnist", "data.download=false"], "The files of the data set mnist are not on this machine."),
+        (
+            [*QUICK, "dataset=imdb", "dataset.root=/nowhere"],
+            "dataset.root does not apply. Set paths.imdb=/nowhere instead.",
+        ),
         ([*QUICK, "model=text_bag"], "text"),
     ],
 )

@@ -10,8 +10,11 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hydra.conf import HydraConf
@@ -27,6 +30,7 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.experiment.results import differing, read_sweeps
 from decloud_pl.experiment.sweep import checked_points, expanded, job, without_shown
+from tests.data import tiny
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
@@ -178,19 +182,25 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert "failed" in done.stdout
 
 
+def run_job(folder: Path, task: list[str]) -> None:
+    """Run a job that fails, as a launcher does."""
+    runtime = {"runtime": {"output_dir": str(folder)}, "overrides": {"task": task}}
+    node = OmegaConf.create({"hydra": OmegaConf.merge(OmegaConf.structured(HydraConf), runtime)})
+    HydraConfig.instance().set_config(node)
+    try:
+        assert math.isnan(job(OmegaConf.create()))
+    finally:
+        HydraConfig.instance().cfg = None
+
+
 def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sweeper that generates its own values may cause this, or a launcher whose machine lacks something."""
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
     for number, word in enumerate(("abc", "def")):
-        folder = tmp_path / "sweeps" / "one" / str(number)
         task = ["task=experiment", "trainer.limit_train_batches=2", f"optimizer.lr={word}"]
-        runtime = {"runtime": {"output_dir": str(folder)}, "overrides": {"task": task}}
-        node = OmegaConf.create({"hydra": OmegaConf.merge(OmegaConf.structured(HydraConf), runtime)})
-        HydraConfig.instance().set_config(node)
-        assert math.isnan(job(OmegaConf.create()))
-    HydraConfig.instance().cfg = None
+        run_job(tmp_path / "sweeps" / "one" / str(number), task)
     results = read_sweeps(tmp_path)
     assert [result.error for result in results] == [
         f'optimizer.lr must be a number (got "{word}").' for word in ("abc", "def")
@@ -204,6 +214,53 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
     assert "optimizer.lr=abc" in shown
     assert shown.count("failed") == 2
     assert "Traceback" not in shown
+
+
+class Broken:
+    """A data set whose code has a defect."""
+
+    @property
+    def kind(self) -> str:
+        raise ZeroDivisionError(f"at {MIRROR}")
+
+
+def test_a_run_whose_own_code_fails_is_a_row_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"allow_packages": ["tests"]}))
+    file = tmp_path / "conf" / "dataset" / "broken.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"_target_: {Broken.__module__}.Broken\n")
+    run_job(tmp_path / "sweeps" / "one" / "0", ["task=experiment", "dataset=broken"])
+    (result,) = read_sweeps(tmp_path)
+    said = "The experiment failed: ZeroDivisionError: at https://mirror.example.org/…. Read the traceback"
+    assert said in str(result.error)
+    assert "Traceback (most recent call last)" in caplog.text
+    assert "aMirrorsKey" not in caplog.text
+
+
+def test_every_data_set_is_downloaded_before_the_sweep(tmp_path: Path) -> None:
+    """An experiment cannot download it from the mirror, because the mirror's address may contain a key."""
+    tiny.write("mnist", tmp_path / "data")
+    (tmp_path / "empty").mkdir()
+    serve = partial(SimpleHTTPRequestHandler, directory=tmp_path / "empty")
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        mirror = f"http://127.0.0.1:{server.server_port}/key"
+        done = sweep(tmp_path, "task=experiment", "seed=1,2", "dataset=mnist,kmnist", DECLOUD_DATA_MIRROR=mirror)
+        server.shutdown()
+    assert done.returncode == 8
+    assert "of the data set kmnist cannot be downloaded (127.0.0.1: the server returned HTTP 404)" in done.stderr
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_data_sets_are_the_first_values_that_are_checked(tmp_path: Path) -> None:
+    many = [f"{name}={','.join(map(str, range(8, 40)))}" for name in ("seed", "batch_size")]
+    words = ["task=experiment", *many, "dataset=mnist,kmnis"]
+    given = sources(words, environ={"DECLOUD_HOME": str(tmp_path)}, sweep=True)
+    with pytest.raises(ConfigError, match="Did you mean 'kmnist'"):
+        checked_points(given)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +282,7 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
         (["seed=1,2", "optimizer=adam,sdg"], "Unknown optimizer 'sdg'. Did you mean 'sgd'?"),
         (["epochs=1,0"], "epochs must be at least 1 (got 0)."),
         (["paths.mnits=/data"], "paths: unknown data set 'mnits'. Did you mean 'mnist'?"),
+        (["hydra.sweep.dir=elsewhere"], "hydra.sweep.dir does not apply, because the program itself chooses"),
         ([f"data.mirror={MIRROR}"], "decloud-trainer config --set data.mirror=-"),
     ],
 )

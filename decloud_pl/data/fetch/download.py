@@ -62,7 +62,8 @@ def download_entry(
 
     Raises:
         DatasetNotFound: no URL provides a file, or the content is not the published file.
-        DatasetError: the folder cannot be written, or an archive is damaged or incomplete.
+        DatasetError: the folder cannot be written, an archive is damaged or incomplete, or the downloads do not contain
+            all files of the data set.
     """
     folder = data.folder / entry.folder
     try:
@@ -77,6 +78,11 @@ def download_entry(
             f"The data set {entry.name} cannot be stored in {folder}: {error.strerror}.",
             fix="Free disk space, or set data.folder to another folder.",
         ) from error
+    if entry.find(None, data) is None:
+        raise DatasetError(
+            f"The downloads of the data set {entry.name} do not contain all of its files.",
+            fix="Correct entry.files, entry.splits or entry.downloads in its file.",
+        )
     return folder
 
 

@@ -33,7 +33,7 @@ class _NoRowError(DatasetError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class Columns:
     """The number of fields in a row, and the positions of the text and the label."""
 
     width: int
@@ -94,7 +94,20 @@ def read(path: Path, choose: Callable[[Sequence[str]], tuple[str, str]]) -> tupl
     Raises:
         DatasetError: the file is empty or not UTF-8, a column is missing, or a line is not a valid row.
     """
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    columns = find_columns(path, choose)
+    texts, labels = _tsv(path, columns) if _separator(path) == "\t" else _csv(path, columns)
+    return texts, _as_one_type(labels)
+
+
+def find_columns(path: Path, choose: Callable[[Sequence[str]], tuple[str, str]]) -> Columns:
+    """Read only the header of a file. Return the positions of the text column and the label column.
+
+    For the arguments see `read`.
+
+    Raises:
+        DatasetError: the file is empty or not UTF-8, or a column is missing.
+    """
+    separator = _separator(path)
     with open_text(path) as file:
         names = next((row for _, row in _rows(path, file, separator)), None)
     if names is None:
@@ -105,12 +118,14 @@ def read(path: Path, choose: Callable[[Sequence[str]], tuple[str, str]]) -> tupl
         _check_separator(path, separator.join(names), separator)
         raise
     text, label = map(names.index, chosen)
-    columns = _Columns(len(names), text, label)
-    texts, labels = _tsv(path, columns) if separator == "\t" else _csv(path, columns)
-    return texts, _as_one_type(labels)
+    return Columns(len(names), text, label)
 
 
-def _csv(path: Path, columns: _Columns) -> _Pairs:
+def _separator(path: Path) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
+def _csv(path: Path, columns: Columns) -> _Pairs:
     several: list[_Row] = []
     with open_text(path) as file:
         pairs = columns.of(path, _rows(path, file, ","), several)
@@ -122,7 +137,7 @@ def _csv(path: Path, columns: _Columns) -> _Pairs:
     return pairs
 
 
-def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: set[str]) -> bool:
+def _is_of_rows(lines: list[str], before: list[str], columns: Columns, known: set[str]) -> bool:
     """Return whether a quoted text probably contains whole rows of the file, because a quote was never closed.
 
     The function reads each line of the text as a row. It returns true if every row has the right number of fields and
@@ -135,11 +150,13 @@ def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: s
         known: the labels that were read from the file.
     """
     rows = list(csv.reader(lines))
+    if not rows:  # the text's only line break is at its end
+        return False
     rows[0] = [*before, *rows[0]]
     return all(len(row) == columns.width and row[columns.label].strip() in known for row in rows)
 
 
-def _tsv(path: Path, columns: _Columns) -> _Pairs:
+def _tsv(path: Path, columns: Columns) -> _Pairs:
     """Read tab-separated rows, in which a quoted text can have several lines.
 
     If a row is invalid, or a text of several lines contains a tab, read the file again with each line as one row. In

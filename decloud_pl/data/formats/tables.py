@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from decloud_pl.data.formats.names import as_class, visible
 from decloud_pl.data.source import TextSplit
 from decloud_pl.errors import DatasetError, first_line
 
-SUFFIXES = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json")
+_DELIMITED = (".csv", ".tsv")
+_JSON = (".jsonl", ".json")
+SUFFIXES = (".parquet", ".arrow", *_DELIMITED, *_JSON)
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "question", "document", "description", "tweet", "title")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment", "intent")
 _DEPTH = 3
+_HEAD = 1 << 16  # characters
 _CORRECT = "Correct the file."
 _WHOLE = re.compile(r"[+-]?\d{1,9}")
 _LARGEST = 1e9
@@ -107,21 +111,58 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
     Raises:
         DatasetError: a file is damaged or lacks one of the columns.
     """
-    import pyarrow as pa
-
     texts: list[str] = []
     labels: list[Any] = []
     for path in paths:
-        try:
+        with _explained(path):
             text, label = _open(path, columns)
             texts += ["" if value is None else str(value) for value in text]
             labels += _labels(path, label)
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            reason = first_line(error)
-            raise DatasetError(f"{path} cannot be read as a table: {reason}.", fix="Get the file again.") from error
     if any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels):
         raise DatasetError(f"{paths[0].parent} mixes labels that are numbers with labels that are words.", fix=_CORRECT)
     return TextTable(tuple(texts), labels)
+
+
+def check_columns(path: Path, columns: Columns) -> None:
+    """Check that a file has both columns. Read only its header, or its first rows if it is JSON.
+
+    Raises:
+        DatasetError: the file is damaged or lacks one of the columns.
+    """
+    suffix = path.suffix.lower()
+    with _explained(path):
+        if suffix in _JSON:
+            _check_json(path, columns)
+        elif suffix in _DELIMITED:
+            delimited.find_columns(path, lambda names: _chosen(path, columns, names))
+        else:
+            _chosen(path, columns, _names_in_schema(path))
+
+
+def _names_in_schema(path: Path) -> list[str]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if path.suffix.lower() == ".arrow":
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+            return list(stream.schema.names)
+    return list(parquet.read_schema(path).names)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Convert the errors of a damaged file to a `DatasetError`."""
+    try:
+        yield
+    except _damage() as error:
+        reason = first_line(error)
+        raise DatasetError(f"{path} cannot be read as a table: {reason}.", fix="Get the file again.") from error
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    import pyarrow as pa  # only after an error, because the check of a CSV file does not need it
+
+    return pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
@@ -151,9 +192,9 @@ def _open(path: Path, columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
     from pyarrow import parquet
 
     suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".json"):
+    if suffix in _JSON:
         return _from_json(path, columns)
-    if suffix in (".csv", ".tsv"):
+    if suffix in _DELIMITED:
         return delimited.read(path, lambda names: _chosen(path, columns, names))
     if suffix == ".arrow":
         return _from_arrow(path, columns)
@@ -188,17 +229,47 @@ def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     }
     rows: list[dict[str, Any]] = []
     names: dict[str, None] = {}
-    for where, row in _json_rows(path):
-        if not isinstance(row, dict):
-            raise DatasetError(f"{path} cannot be read as a table: {where} is not a JSON object.", fix=_CORRECT)
+    for row in _json_objects(path):
         names.update(dict.fromkeys(row))
         rows.append({name: value for name, value in row.items() if name in kept})
-    if not rows:
-        raise DatasetError(f"{path} cannot be read as a table: it is empty.", fix="Get the file again.")
-    text, label = _chosen(path, columns, list(names))
+    text, label = _chosen_in_json(path, columns, names)
     for row in rows:
         str(row.get(text)).encode()  # raises for half a surrogate pair, which JSON allows
     return [row.get(text) for row in rows], [row.get(label) for row in rows]
+
+
+def _check_json(path: Path, columns: Columns) -> None:
+    names: dict[str, None] = dict.fromkeys(_names_in_first_element(path))
+    rows = _json_objects(path)
+    while not _has(columns, names):  # a row may lack a column that another row has
+        row = next(rows, None)
+        if row is None:
+            _chosen_in_json(path, columns, names)
+            return
+        names.update(dict.fromkeys(row))
+
+
+def _names_in_first_element(path: Path) -> Iterable[str]:
+    """Return the keys of the first object in a JSON list, so that its check need not read the whole list.
+
+    Return nothing if the file is no list, or if the first object is not at its start or is too long.
+    """
+    with delimited.open_text(path) as file:
+        head = file.read(_HEAD).lstrip()
+    if not head.startswith("["):
+        return ()
+    try:
+        first, _ = json.JSONDecoder().raw_decode(head[1:].lstrip())
+    except ValueError:
+        return ()
+    return first if isinstance(first, dict) else ()
+
+
+def _json_objects(path: Path) -> Iterator[dict[str, Any]]:
+    for where, row in _json_rows(path):
+        if not isinstance(row, dict):
+            raise DatasetError(f"{path} cannot be read as a table: {where} is not a JSON object.", fix=_CORRECT)
+        yield row
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -217,6 +288,13 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
                     yield f"line {number}", None
 
 
+def _chosen_in_json(path: Path, columns: Columns, names: Iterable[str]) -> tuple[str, str]:
+    known = list(names)
+    if not known:
+        raise DatasetError(f"{path} cannot be read as a table: it is empty.", fix="Get the file again.")
+    return _chosen(path, columns, known)
+
+
 def _chosen(path: Path, columns: Columns, names: Sequence[str]) -> tuple[str, str]:
     """Return the names of the text column and the label column."""
     return (
@@ -225,9 +303,17 @@ def _chosen(path: Path, columns: Columns, names: Sequence[str]) -> tuple[str, st
     )
 
 
+def _has(columns: Columns, names: Collection[str]) -> bool:
+    roles = ((columns.text, TEXT_COLUMNS), (columns.label, LABEL_COLUMNS))
+    return all(_named(names, wanted, usual) is not None for wanted, usual in roles)
+
+
+def _named(names: Collection[str], wanted: str | None, usual: Sequence[str]) -> str | None:
+    return next((name for name in (usual if wanted is None else (wanted,)) if name in names), None)
+
+
 def _column(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str], role: str) -> str:
-    candidates = usual if wanted is None else (wanted,)
-    found = next((name for name in candidates if name in names), None)
+    found = _named(names, wanted, usual)
     if found is None:
         raise DatasetError(
             f"{path} has no {role} column{'' if wanted is None else f' {wanted}'}; it has {', '.join(names)}.",

@@ -137,6 +137,9 @@ class Audits(Background):
 
     def _failed(self, round_: Round, why: str, *, is_final: bool = False) -> None:
         before = audit_of(self._journal, round_.id)
+        if before is not None and before.convention is not None:  # a result for another wallet of this machine
+            self._reporter.report(Noted(round_.id, f"The round was not audited again for this wallet: {why}"))
+            return
         tries_left = 0 if is_final else (_TRIES if before is None else before.tries_left) - 1
         row = Audit(
             round_.id,

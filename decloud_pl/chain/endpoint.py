@@ -81,8 +81,8 @@ class Endpoint:
         self._failures = 0
         self._rests_until = 0.0
         self._asked_to_wait_until = 0.0
-        self._slot = -1
-        self._slot_since = 0.0
+        # By method: an endpoint may answer different methods with different slots.
+        self._slots: dict[str, tuple[int, float]] = {}
 
     async def aclose(self) -> None:
         client, self._client = self._client, None
@@ -117,12 +117,14 @@ class Endpoint:
         if retry_after:
             self._asked_to_wait_until = now + min(retry_after, LONGEST_ASKED_WAIT)
 
-    def seconds_at(self, slot: int) -> float:
-        """Record the slot of an answer. Return for how many seconds the answers have had this slot."""
+    def seconds_at(self, method: str, slot: int) -> float:
+        """Record the slot of an answer. Return for how many seconds the answers to this method have had this slot."""
         now = self._pace.monotonic()
-        if slot != self._slot:
-            self._slot, self._slot_since = slot, now
-        return now - self._slot_since
+        known, since = self._slots.get(method, (-1, now))
+        if slot != known:
+            since = now
+        self._slots[method] = (slot, since)
+        return now - since
 
     def recovered(self) -> None:
         self.healthy = True

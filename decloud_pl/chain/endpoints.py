@@ -130,7 +130,7 @@ class EndpointPool:
             self.health.requests += 1
             try:
                 answer = await endpoint.call(method, request)
-                self._check_age(endpoint, answer)
+                self._check_age(endpoint, method, answer)
             except RpcUnavailable as error:
                 self.health.errors += 1
                 endpoint.failed(error.retry_after)
@@ -204,14 +204,14 @@ class EndpointPool:
             if endpoint not in asked and (is_overdue or not endpoint.must_wait):
                 yield endpoint
 
-    def _check_age(self, endpoint: Endpoint, answer: object) -> None:
+    def _check_age(self, endpoint: Endpoint, method: str, answer: object) -> None:
         slot = getattr(getattr(answer, "context", None), "slot", None)
         if not isinstance(slot, int):
             return
         if slot > _MOST_SLOTS:
             raise not_rpc(endpoint.host)
         # A single endpoint is used nevertheless: the whole chain may have stopped, and its accounts can still be read.
-        if len(self._all) > 1 and endpoint.seconds_at(slot) > _MOST_SECONDS_AT_SLOT:
+        if len(self._all) > 1 and endpoint.seconds_at(method, slot) > _MOST_SECONDS_AT_SLOT:
             raise RpcUnavailable(
                 f"The RPC endpoint {endpoint.host} has shown the same slot for {_MOST_SECONDS_AT_SLOT:.0f} s.",
                 fix="Wait for it to catch up, or use another endpoint.",
@@ -251,7 +251,7 @@ class EndpointPool:
         slot = answer.value.absolute_slot
         self._saw(slot)
         is_behind = slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed)
-        if is_behind or endpoint.seconds_at(slot) > _MOST_SECONDS_AT_SLOT:
+        if is_behind or endpoint.seconds_at("getEpochInfo", slot) > _MOST_SECONDS_AT_SLOT:
             endpoint.failed()
             return
         endpoint.recovered()

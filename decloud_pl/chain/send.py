@@ -259,7 +259,7 @@ class Sender:
         signature = Signature.from_string(attempt.signature)
         next_broadcast = self._pace.monotonic()
         height: BlockHeight | None = None
-        height_since = next_broadcast
+        highest, highest_since = -1, next_broadcast
         first = attempt.outcome == "pending"
         while True:
             if self._pace.monotonic() >= next_broadcast:
@@ -267,10 +267,9 @@ class Sender:
                 first = False
                 next_broadcast = self._pace.monotonic() + self._policy.rebroadcast_seconds
                 # The height is read before the status, so an outdated height only makes us wait longer.
-                newest = await self._retrying(self._rpc.block_height)
-                if height is None or newest.height != height.height:
-                    height_since = self._pace.monotonic()
-                height = newest
+                height = await self._retrying(self._rpc.block_height)
+                if height.height > highest:
+                    highest, highest_since = height.height, self._pace.monotonic()
             statuses = await self._retrying(lambda: self._rpc.signature_statuses([signature]))
             status = statuses.values[0]
             outcome = _outcome(attempt, status, statuses.slot, height)
@@ -281,7 +280,7 @@ class Sender:
                 if status.error is None:
                     return Receipt(attempt.signature, status.slot)
                 raise typed_error(status.error, self._dialect)
-            if self._pace.monotonic() - height_since > _HEIGHT_SECONDS:
+            if self._pace.monotonic() - highest_since > _HEIGHT_SECONDS:
                 raise RpcUnavailable(
                     f"The block height has not changed for {_HEIGHT_SECONDS:.0f} s, so the transaction cannot land.",
                     fix="Wait until the network works again, or set network.rpc_url to another endpoint.",

@@ -118,8 +118,8 @@ def load_wallet(
             return Wallet(parse_key(data, f"The key file {path}").signer, path)
     ways = [f"set {ENVIRONMENT_VARIABLE}", "store one with `decloud-trainer config --set private_key=-`"]
     if keypair_path is not None:
-        path = shlex.quote(str(keypair_path))
-        new = f"`decloud-trainer wallet new --keypair {path}` or `solana-keygen new --outfile {path}`"
+        quoted = shlex.quote(str(keypair_path))
+        new = f"`decloud-trainer wallet new --keypair {quoted}` or `solana-keygen new --outfile {quoted}`"
         ways.insert(0, f"create one with {new}")
     if cli_config is not None:
         ways.append(f"choose a key file in {cli_config} with `solana config set --keypair FILE`")

@@ -133,7 +133,8 @@ class Metered:
             fetched = self.inner.fetch(cid, destination, max_bytes=most, cancel=cancel)
         except (SizeLimitExceeded, IntegrityError) as error:
             self.bytes_left -= most  # the failed download may have transferred this many bytes
-            if most < max_bytes and isinstance(error, SizeLimitExceeded):
+            is_used = self.bytes_left < MOST_BYTES // 2  # otherwise another day would hardly allow more
+            if is_used and most < max_bytes and isinstance(error, SizeLimitExceeded):
                 what = f"{cid} is larger than the {most:,} bytes that background work may still download for one file"
                 raise DailyLimitExceeded(f"{what} today.") from error
             raise

@@ -40,7 +40,7 @@ _MOST_FAILURES = 64
 """Failures in a row, over about an hour, after which a joined round without a known deadline is given up."""
 _BACKOFF = Backoff(2.0, 60.0)
 _BACKOFF_OF_REWARD = Backoff(2.0, 600.0)
-"""For a claim that the program refuses: it may fail for weeks, and each attempt takes several requests."""
+"""For a reward, unless no endpoint answers: a claim may fail for weeks, and each attempt takes several requests."""
 _SHARE_TO_WAIT = 0.25
 """Before publishing, a wait for a busy server takes at most this part of the time until the deadline."""
 

@@ -16,6 +16,7 @@ from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.source import SplitName
 from decloud_pl.domain import Convention, Round, Submission
 from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
+from decloud_pl.rounds.background import DailyLimitExceeded
 from decloud_pl.rounds.planner import processors
 from decloud_pl.shortage import killed
 from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
@@ -151,7 +152,7 @@ async def _fetch(
             try:
                 await fetch_in_task(reader, submission.gradient_cid, path, max_bytes=max_bytes)
             except StoreError as error:
-                if submission.contribution_bps:
+                if submission.contribution_bps or isinstance(error, DailyLimitExceeded):
                     raise  # without an update that earned a share, the shares cannot be explained
                 refused[str(submission.trainer)] = error.message
                 continue

@@ -144,7 +144,7 @@ class Steps:
             if self.attempts(f"submit:{round_id}"):
                 raise RoundError(
                     f"An earlier update of round {round_id} is being submitted: {record.pinned_cid}.",
-                    fix=f"Complete the submission and claim the reward with: decloud-trainer claim {round_id}",
+                    fix=f"Complete its submission with: decloud-trainer train {round_id}",
                 )
             self.keep(replace(record, pinned_cid=None, pinned_provider=None))
         round_files.copy_update(folder, update)

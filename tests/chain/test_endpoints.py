@@ -50,6 +50,7 @@ class Node:
     without_history: bool = False
     refused: dict[str, tuple[int, str] | int] = field(default_factory=dict)
     slot: int = 1000
+    unconfirmed: int = 0
     genesis: str = "11111111111111111111111111111111"
     headers: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -88,8 +89,10 @@ class Node:
             }
         if method == "getProgramAccounts":
             return []
-        value = [None] if method == "getSignatureStatuses" else self.balance
-        return {"context": {"slot": self.slot}, "value": value}
+        # A status comes from the newest slot, other answers from a confirmed one.
+        if method == "getSignatureStatuses":
+            return {"context": {"slot": self.slot + self.unconfirmed}, "value": [None]}
+        return {"context": {"slot": self.slot}, "value": self.balance}
 
 
 @pytest.fixture
@@ -217,6 +220,18 @@ async def test_an_endpoint_that_stays_at_one_slot_is_left_until_it_moves(
     assert await rpc.balance(ANYBODY) == 2
     await until_probed(first)
     assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_an_endpoint_that_stays_at_one_slot_for_each_method_is_left(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    first, second = nodes
+    first.unconfirmed = 2
+    for pace.now in range(0, 70, 5):
+        second.slot = 1000 + 3 * pace.now
+        await rpc.signature_statuses([Signature.default()])
+        await rpc.balance(ANYBODY)
+    assert await rpc.balance(ANYBODY) == 2
 
 
 async def test_the_only_endpoint_is_read_even_if_the_chain_has_stopped(

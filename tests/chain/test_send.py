@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from typing import Any
 
 import pytest
@@ -287,8 +288,9 @@ async def test_an_endpoint_that_lags_has_not_seen_the_last_chance(payment: Payme
 
 async def test_where_the_chain_has_stopped_a_transaction_stays_pending(payment: Payment, endpoint: Any) -> None:
     epoch = endpoint.methods["getEpochInfo"]
-    still = epoch([])
-    endpoint.methods["getEpochInfo"] = lambda _: still
+    still, heights = epoch([]), itertools.count()
+    # Two machines behind the endpoint stand at different heights.
+    endpoint.methods["getEpochInfo"] = lambda _: {**still, "blockHeight": still["blockHeight"] + next(heights) % 2}
     endpoint.faults["sendTransaction"] = ["lose"] * 1000
     with pytest.raises(RpcUnavailable, match="The block height has not changed for 180 s"):
         await payment.send(poll_seconds=10.0)

@@ -146,6 +146,27 @@ def test_run_again_it_keeps_what_was_there(home: Path, environ: dict[str, str], 
     assert json.loads((home / "config.json").read_text()) == before
 
 
+def test_a_key_is_removed_only_if_there_is_a_copy(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    create_wallet(tmp_path / "key.json")
+    key = base58.b58encode(bytes(create_wallet(tmp_path / "old.json").signer)).decode()
+    home.mkdir()
+    (home / "config.json").write_text(json.dumps({"version": 1, "private_key": key}))
+    for answers in (("n", "paste"), ("y",)):
+        with Terminal(SETUP, environ) as terminal:
+            terminal.answer("Your choice [local]: ", "")
+            terminal.answer("Your choice [paste]: ", "file")
+            terminal.answer("Do you have a copy of it [y/N]: ", answers[0])
+            if answers[0] == "n":
+                terminal.answer("Your choice [paste]: ", "paste")
+                terminal.answer("Enter keeps the current one): ", "")
+            else:
+                terminal.answer("Key file [", str(tmp_path / "key.json"))
+            terminal.answer("]: ", *[""] * 6)
+            assert terminal.end() == 0
+        kept = json.loads((home / "config.json").read_text())
+        assert (kept.get("private_key") == key) is (answers[0] == "n")
+
+
 def test_another_wallet_is_kept_or_replaced(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
     create_wallet(tmp_path / "key.json")
     home.mkdir()

@@ -27,7 +27,7 @@ from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
 from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, DecloudError, StoreRejected, UsageError
-from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_is_usable, keyring_set
+from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
 from decloud_pl.store.registry import Provider
 
 _KEYPAIR = "keypair"
@@ -141,7 +141,12 @@ class Wizard:
     def _wallet(self) -> str | None:
         has_key, current = "private_key" in self._values, self._now("wallet")
         kept = [] if current == _KEYPAIR else [("keep", f"the current choice, wallet={current}")]
-        how = choose("Which wallet?", [*kept, *_WALLETS], "keep" if kept else "paste" if has_key else "file")
+        default = "keep" if kept else "paste" if has_key else "file"
+        how = choose("Which wallet?", [*kept, *_WALLETS], default)
+        while how == "file" and self._values.get("private_key", IN_KEYRING) != IN_KEYRING:
+            if confirm("This removes the private key from config.json. Do you have a copy of it", default=False):
+                break
+            how = choose("Which wallet?", [*kept, *_WALLETS], default)
         if how == "keep":
             return None
         self._keep("wallet", _KEYPAIR)  # the only wallet that uses the following answers
@@ -281,14 +286,8 @@ class Wizard:
 
         self._file.edit(apply)
         for name in gone:
-            if self._before[name] == IN_KEYRING:
-                self._forget(name)
-
-    def _forget(self, name: str) -> None:
-        try:
-            keyring_delete(name, str(self._home))
-        except ConfigError as error:  # the settings are saved, and they no longer use the secret
-            print(f"  {error}")
+            if self._before[name] == IN_KEYRING:  # it may be the only copy of a key
+                print(f"  {name} stays in the system keyring. It is no longer used.")
 
 
 def _about(network: str) -> str:

@@ -54,14 +54,22 @@ class CachedReader:
         with writing(destination):
             make_private(self._folder)
             # Two rounds with the same base model must not download it at the same time.
-            with _held(self._locks.setdefault(cid, threading.Lock()), cancel):
+            with _held(self._locks.setdefault(cid, threading.Lock()), cancel), self._within_limit(kept):
                 fetched = self._kept(kept, root, max_bytes)
                 if fetched is None:
                     partial = self._folder / f"{root}{_PARTIAL}"
                     fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, cancel=cancel, partial=partial)
                 link_or_copy(kept, destination)
-            self._evict(kept)
         return fetched
+
+    @contextmanager
+    def _within_limit(self, newest: Path) -> Iterator[None]:
+        """Remove files at the end of the block, also after a failure: a cancelled download leaves its beginning."""
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._evict(newest)
 
     def _kept(self, kept: Path, root: Cid, max_bytes: int) -> Fetched | None:
         if not kept.exists():

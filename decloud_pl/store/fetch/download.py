@@ -151,6 +151,8 @@ class Download:
             if self._cancelled.is_set():  # the caller may have moved the scratch file already
                 raise Cancelled
             if response.status_code == 416:
+                if profile_of(self.prefix.path, self.root) is not None:  # it was already complete
+                    return self.prefix.size
                 return self._without_prefix(session)
             reader = ChunkReader(session.body(response, _CHUNK), self._count)
             if response.status_code == 206 and _continues(response, have):

@@ -118,7 +118,9 @@ class GatewayReader:
                     race.take(partial)
                 winner, size = race.run(cancel)
                 replace_durably(winner.prefix.path, destination)
-                partial = None  # the file is complete, so its beginning is of no more use
+                if partial is not None:  # the file is complete, so its beginning is of no more use
+                    partial.unlink(missing_ok=True)
+                    partial = None
         finally:
             race.end(partial)
         with self._lock:
@@ -147,9 +149,14 @@ class _Race:
         self._scratches: list[Path] = []
 
     def take(self, partial: Path) -> None:
-        """Use the beginning of the file that an earlier call left at ``partial``, if any. It is not verified yet."""
+        """Use the beginning of the file that an earlier call left at ``partial``, if any. It is not verified yet.
+
+        A beginning that is larger than the limit stays there for a call with a higher limit.
+        """
         scratch = self._scratch()
         with contextlib.suppress(FileNotFoundError):
+            if partial.stat().st_size > self._limits.max_bytes:
+                return
             partial.replace(scratch)
             self._kept = Prefix(scratch)
 
@@ -191,7 +198,7 @@ class _Race:
                     if thread.is_alive():  # it may still write
                         continue
                 self._keep_longest(download.prefix)
-            if partial is not None and self._kept is not None and self._kept.size:
+            if partial is not None and self._kept is not None and self._kept.size > _size(partial):
                 self._kept.path.replace(partial)
             for scratch in self._scratches:
                 scratch.unlink(missing_ok=True)
@@ -239,6 +246,10 @@ class _Race:
         """Keep a beginning of the file if it is not too large, and longer than the one that is kept so far."""
         if (0 if self._kept is None else self._kept.size) < prefix.size <= self._limits.max_bytes:
             self._kept = prefix
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 _HOPE = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected, SizeLimitExceeded, StoreError)

@@ -617,6 +617,31 @@ def test_a_failed_download_goes_on_in_the_next_call(
     assert not partial.exists()
 
 
+def test_a_beginning_over_the_limit_stays_for_a_call_with_a_higher_limit(
+    gateway: Start, target: Path, tmp_path: Path
+) -> None:
+    partial, content = tmp_path / "partial", content_of(tmp_path, b"a small file")
+    partial.write_bytes(bytes(1000))
+    source = gateway(status(404))
+    with pytest.raises(ContentNotFound):
+        GatewayReader([source.url]).fetch(content.cid, target, max_bytes=100, partial=partial)
+    assert partial.read_bytes() == bytes(1000)
+    source.answer = archive(content.car)
+    GatewayReader([source.url]).fetch(content.cid, target, max_bytes=100, partial=partial)
+    assert target.read_bytes() == b"a small file"
+    assert not partial.exists()
+
+
+def test_a_complete_beginning_is_not_downloaded_again(
+    gateway: Start, content: Content, target: Path, tmp_path: Path
+) -> None:
+    partial, source = tmp_path / "partial", gateway(status(416))
+    partial.write_bytes(DATA)
+    GatewayReader([source.url]).fetch(content.cid, target, max_bytes=len(DATA), partial=partial)
+    assert target.read_bytes() == DATA
+    assert source.ranges == [f"bytes={len(DATA)}-"]
+
+
 @pytest.mark.parametrize("form", ["car", "plain"])
 def test_a_cancelled_download_goes_on_in_the_next_call(
     form: str, gateway: Start, content: Content, target: Path, tmp_path: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -66,6 +67,7 @@ class Audits(Background):
         self._home = home
         self._scope = scope
         self._wallet = journal.owner.wallet
+        self._tries = Counter[int]()  # of rounds that have a result for another wallet
 
     async def _look_back(self) -> None:
         own = self._journal.rounds(states=_PAID, limit=_OWN_AT_ONCE, descending=True)
@@ -93,7 +95,7 @@ class Audits(Background):
         before = audit_of(self._journal, round_id)
         if before is not None and not before.tries_left:
             was_for_another = before.convention is not None and before.trainer != self._wallet
-            if not (is_own and was_for_another):
+            if not (is_own and was_for_another) or self._tries[round_id] >= _TRIES:
                 return
         round_ = await self._auditor.chain.round(round_id)
         if round_ is not None and round_.status is RoundStatus.COMPLETED:
@@ -103,15 +105,15 @@ class Audits(Background):
         """Audit a round at most once a day. Store the result, or the reason why the audit failed."""
         if not self._may_look(round_.id):
             return
-        is_first_today = self._reader.is_unused
+        is_fresh = self._reader.is_fresh
         try:
             with tempfile.TemporaryDirectory(prefix="decloud-audit-") as folder:
-                report = await self._auditor.audit(round_, Path(folder), background=True)
+                report = await self._auditor.audit(round_, Path(folder), own=self._wallet, background=True)
         except TimeoutError:
             self._failed(round_, f"Scoring its updates takes longer than {CHILD_SECONDS:.0f} s on this machine.")
         except (StoreError, DatasetError, MachineShortage, OSError) as error:
             missing = shortage(error)
-            if isinstance(error, DailyLimitExceeded) and not is_first_today:
+            if isinstance(error, DailyLimitExceeded) and not is_fresh:
                 self._reporter.report(Noted(round_.id, f"{error} It is audited on another day."))
                 return
             if missing is None:
@@ -138,6 +140,7 @@ class Audits(Background):
     def _failed(self, round_: Round, why: str, *, is_final: bool = False) -> None:
         before = audit_of(self._journal, round_.id)
         if before is not None and before.convention is not None:  # a result for another wallet of this machine
+            self._tries[round_.id] += _TRIES if is_final else 1
             self._reporter.report(Noted(round_.id, f"The round was not audited again for this wallet: {why}"))
             return
         tries_left = 0 if is_final else (_TRIES if before is None else before.tries_left) - 1

@@ -50,6 +50,7 @@ class Auditor:
         folder: Path,
         *,
         convention: Convention | None = None,
+        own: str | None = None,
         background: bool = False,
         tell: Callable[[str], None] = lambda _: None,
     ) -> Report:
@@ -59,6 +60,7 @@ class Auditor:
             round_: the round.
             folder: the folder for downloads. The caller must remove it.
             convention: the convention that the validator is assumed to use; None for the result of ``self.convention``.
+            own: see `score_round`.
             background: see `score_round`.
             tell: see `score_round`.
 
@@ -72,6 +74,7 @@ class Auditor:
             split="test",
             gradient_rate=self.gradient_rate,
             max_bytes=self.max_bytes,
+            own=own,
             background=background,
             tell=tell,
         )

@@ -24,6 +24,8 @@ _REST = Backoff(2.0, 120.0)
 LONGEST_ASKED_WAIT = 300.0
 """In seconds. A longer ``Retry-After`` is shortened to this."""
 _BURST_SECONDS = 1.5
+_NEAR_SLOTS = 32
+"""Two methods of an endpoint may answer with slots that differ by this much."""
 
 T = TypeVar("T")
 Request = Callable[["AsyncClient"], Awaitable[T]]
@@ -125,6 +127,11 @@ class Endpoint:
             since = now
         self._slots[method] = (slot, since)
         return now - since
+
+    def stands_at(self, slot: int, seconds: float) -> bool:
+        """Return whether the answers to any method have been at this slot, or near it, for longer than ``seconds``."""
+        now = self._pace.monotonic()
+        return any(slot - known < _NEAR_SLOTS and now - since > seconds for known, since in self._slots.values())
 
     def recovered(self) -> None:
         self.healthy = True

@@ -251,7 +251,7 @@ class EndpointPool:
         slot = answer.value.absolute_slot
         self._saw(slot)
         is_behind = slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed)
-        if is_behind or endpoint.seconds_at("getEpochInfo", slot) > _MOST_SECONDS_AT_SLOT:
+        if is_behind or endpoint.stands_at(slot, _MOST_SECONDS_AT_SLOT):
             endpoint.failed()
             return
         endpoint.recovered()

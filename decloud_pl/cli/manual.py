@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.config.session import open_chain, open_settings
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
 from decloud_pl.errors import DecloudError, RoundError
-
-_EQUAL_FAILURES = 3
-"""After this many failures in a row that differ only in digits, `claim --all` ends."""
-_DIGITS = re.compile("[0-9]+")
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -64,14 +59,6 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
     return code
 
 
-def _fails_for_all(failures: Sequence[DecloudError]) -> bool:
-    """Return whether the other rounds would probably fail for the same reason."""
-    if failures and not isinstance(failures[-1], RoundError):
-        return True
-    latest = [_DIGITS.sub("", str(error)) for error in failures[-_EQUAL_FAILURES:]]
-    return len(latest) == _EQUAL_FAILURES and len(set(latest)) == 1
-
-
 async def _take(
     step: Step,
     round_id: int | None,
@@ -88,7 +75,7 @@ async def _take(
     from decloud_pl.cli import NAME
     from decloud_pl.cli.outcome import say
     from decloud_pl.cli.ui.streams import with_advice
-    from decloud_pl.daemon.manual import already_done, claimable
+    from decloud_pl.daemon.manual import StepBlockedError, already_done, claimable
 
     async def entry_of(number: int) -> dict[str, Any] | None:
         submission = await chain.submission(number, wallet)
@@ -116,6 +103,6 @@ async def _take(
             if entry is None:
                 return None
             done.append({"round_id": number, "step": step, **entry})
-            if _fails_for_all(failures):
-                break  # for example because no endpoint answers
+            if failures and (not isinstance(failures[-1], RoundError) or isinstance(failures[-1], StepBlockedError)):
+                break  # the other rounds would fail for the same reason, for example because no endpoint answers
     return done, failures[0].exit_code if failures else 0

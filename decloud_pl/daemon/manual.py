@@ -115,7 +115,8 @@ async def take(
         The round's row in the journal, or None if the user interrupted the daemon.
 
     Raises:
-        RoundError: the step is not possible, or it failed permanently.
+        RoundError: the step is not possible, or it failed permanently. `StepBlockedError` if other rounds would fail
+            for the same reason.
         TrainingError: the update's file is damaged.
         JournalLocked: a daemon uses this home folder.
     """
@@ -141,10 +142,15 @@ async def take(
             f" stop the daemon to {step} by hand.",
         ) from error
     if watch.refusal is not None:
-        raise RoundError(f"Round {round_id}: {watch.refusal.rstrip('.')}.", fix=watch.fix)
+        kind = StepBlockedError if watch.of_all else RoundError
+        raise kind(f"Round {round_id}: {watch.refusal.rstrip('.')}.", fix=watch.fix)
     if record is not None and record.state.is_final and record.state not in _DONE[step]:
         raise RoundError(f"Round {round_id}: {record.state.value}, {record.reason.rstrip('.')}.")
     return None if interrupted else record
+
+
+class StepBlockedError(RoundError):
+    """A step failed for a reason that concerns all rounds, such as an empty wallet or no endpoint that answers."""
 
 
 class _Watch:
@@ -159,13 +165,14 @@ class _Watch:
         self.record: RoundRecord | None = None
         self.refusal: str | None = None
         self.fix = ""
+        self.of_all = False
 
     def report(self, event: DaemonEvent) -> None:
         if isinstance(event, Trouble) and event.round_id in (None, self._round_id):
             self._troubles += 1
             if self._troubles >= _MOST_TROUBLES:
                 # Do not forward the event: it announces a retry, but this step does not retry any more.
-                self.refusal = event.cause or event.message
+                self.refusal, self.of_all = event.cause or event.message, event.of_all
                 self.fix = f"No data was lost. Resume with: decloud-trainer {self._step} {self._round_id}"
                 self._stop()
                 return

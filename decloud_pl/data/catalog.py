@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ class Catalog:
         if not choice.is_published:
             declared = entry(name, self.directory, self.own).node
             for key in node.keys() - {"entry", "root", "data"}:
-                if node[key] != declared.get(key):
+                if not _is_same(node[key], declared.get(key)):
                     raise ConfigError(
                         f"dataset.{key} does not apply to the files in paths.{name}.",
                         fix=f"Leave it out. To name columns, set paths.{name}=PATH?text=COLUMN&label=COLUMN.",
@@ -209,6 +210,14 @@ def _check_path(name: str, given: str, found: Entry | None) -> None:
             )
         if isinstance(layout, user_files.TextTableFiles):
             layout.check_columns()
+
+
+def _is_same(value: Any, declared: Any) -> bool:
+    """Return whether a composed value is the declared one. A declaration is plain YAML, with texts such as ``1e-3``."""
+    if isinstance(declared, str) and not isinstance(value, str):
+        with suppress(ValueError):
+            return bool(float(declared) == value)
+    return value == declared or (isinstance(declared, str) and "${" in declared)
 
 
 def _is_published(found: Entry, given: str) -> bool:

@@ -148,11 +148,11 @@ def refuse_folders(overrides: Sequence[str]) -> None:
     """Refuse a sweep's command line that sets the folders of the experiments.
 
     Raises:
-        ConfigError: an override sets a key of ``hydra.sweep``.
+        ConfigError: an override sets ``hydra.sweep.dir``, or a folder within a folder.
     """
     for text in overrides:
         key = text.lstrip("+~").partition("=")[0]
-        if key == "hydra.sweep" or key.startswith("hydra.sweep."):
+        if key in ("hydra.sweep", "hydra.sweep.dir") or (key == "hydra.sweep.subdir" and "/" in text):
             raise ConfigError(
                 f"{key} does not apply, because the program itself chooses the folders of a sweep's experiments.",
                 fix="Leave it out. To store everything in another folder, set DECLOUD_HOME.",

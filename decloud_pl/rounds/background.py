@@ -133,8 +133,8 @@ class Metered:
             fetched = self.inner.fetch(cid, destination, max_bytes=most, cancel=cancel)
         except (SizeLimitExceeded, IntegrityError) as error:
             self.bytes_left -= most  # the failed download may have transferred this many bytes
-            is_used = self.bytes_left < MOST_BYTES // 2  # otherwise another day would hardly allow more
-            if is_used and most < max_bytes and isinstance(error, SizeLimitExceeded):
+            could_fit = most < min(max_bytes, MOST_BYTES // _FILE_SHARE)  # on a day without other downloads
+            if could_fit and isinstance(error, SizeLimitExceeded):
                 what = f"{cid} is larger than the {most:,} bytes that background work may still download for one file"
                 raise DailyLimitExceeded(f"{what} today.") from error
             raise
@@ -143,6 +143,6 @@ class Metered:
         return fetched
 
     @property
-    def is_unused(self) -> bool:
-        """Whether nothing was downloaded today."""
-        return self.bytes_left == MOST_BYTES
+    def is_fresh(self) -> bool:
+        """Whether at least three quarters of the day's bytes are left."""
+        return self.bytes_left >= MOST_BYTES * 3 // 4

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from decloud_pl.errors import DecloudError, MachineShortage
+from decloud_pl.errors import DecloudError, InsufficientFunds, MachineShortage, RpcRejected, RpcUnavailable
 from decloud_pl.journal.record import RoundRecord
 
 
@@ -127,6 +127,9 @@ class Uploading:
     total: int
 
 
+_OF_ALL = (InsufficientFunds, RpcUnavailable, RpcRejected)
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """A failure.
@@ -136,17 +139,20 @@ class Trouble:
         message: the failure, and what the daemon does next, if anything.
         cause: the failure alone; may be empty if ``message`` contains only the failure.
         of_machine: whether this machine lacks a resource, so that the user has to act.
+        of_all: whether other rounds fail for the same reason: an empty wallet, or no endpoint that answers.
     """
 
     round_id: int | None
     message: str
     cause: str = ""
     of_machine: bool = False
+    of_all: bool = False
 
     @classmethod
     def then(cls, round_id: int | None, error: DecloudError, then: str) -> Trouble:
         """Build the event from an error and a sentence about what happens next."""
-        return cls(round_id, f"{error} {then}", str(error), isinstance(error, MachineShortage))
+        of_machine, of_all = isinstance(error, MachineShortage), isinstance(error, _OF_ALL)
+        return cls(round_id, f"{error} {then}", str(error), of_machine, of_all or of_machine)
 
 
 DaemonEvent = Connected | Noted | Audited | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble

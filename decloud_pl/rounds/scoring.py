@@ -86,6 +86,7 @@ async def score_round(
     split: SplitName,
     gradient_rate: float,
     max_bytes: int,
+    own: str | None = None,
     background: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Scores:
@@ -100,12 +101,14 @@ async def score_round(
         split: the split to score on.
         gradient_rate: η of the ``gradient`` convention on this network.
         max_bytes: the limit of each download.
+        own: the address of this wallet, base58, whose update must be scored if it can be downloaded on another day.
         background: score on one processor with low priority and limited memory.
         tell: called with a sentence before each slow operation.
 
     Raises:
         ChainError: the network cannot be queried.
-        StoreError: the base model, or an update with a share of the reward, cannot be downloaded.
+        StoreError: the base model, or an update with a share of the reward, cannot be downloaded; or the daily limit
+            excludes the update of ``own`` today.
         DatasetError: the data set is not on this machine.
         TrainingError: the base model or the updates cannot be scored.
         TimeoutError: scoring takes too long on this machine.
@@ -119,7 +122,7 @@ async def score_round(
     tell(f"Round {round_.id}: fetching its model and its updates…")
     await fetch_in_task(reader, round_.model_cid, base, max_bytes=max_bytes)
     submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
-    files, refused = await _fetch(reader, folder, round_.id, submissions, max_bytes)
+    files, refused = await _fetch(reader, folder, round_.id, submissions, max_bytes, own)
     tell(f"Round {round_.id}: scoring its updates on {choice.name} under each convention…")
     request = {
         "base": str(base),
@@ -135,7 +138,7 @@ async def score_round(
 
 
 async def _fetch(
-    reader: Fetcher, folder: Path, round_id: int, submissions: list[Submission], max_bytes: int
+    reader: Fetcher, folder: Path, round_id: int, submissions: list[Submission], max_bytes: int, own: str | None
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Fetch the submitted files. A CID that several trainers share is fetched once.
 
@@ -152,7 +155,8 @@ async def _fetch(
             try:
                 await fetch_in_task(reader, submission.gradient_cid, path, max_bytes=max_bytes)
             except StoreError as error:
-                if submission.contribution_bps or isinstance(error, DailyLimitExceeded):
+                is_own = str(submission.trainer) == own
+                if submission.contribution_bps or (is_own and isinstance(error, DailyLimitExceeded)):
                     raise  # without an update that earned a share, the shares cannot be explained
                 refused[str(submission.trainer)] = error.message
                 continue

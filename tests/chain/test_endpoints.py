@@ -209,9 +209,9 @@ async def test_an_endpoint_that_stays_at_one_slot_is_left_until_it_moves(
 ) -> None:
     first, second = nodes
     assert await rpc.balance(ANYBODY) == 1
-    pace.now, second.slot = 61, 1150
+    pace.now, second.slot = 61, 1120
     assert await rpc.balance(ANYBODY) == 2
-    pace.now, second.slot = 64, 1160
+    pace.now, second.slot = 64, 1130
     assert await rpc.balance(ANYBODY) == 2  # the pool probes the first, which is less than 150 slots behind
     await until_probed(first)
     assert await rpc.balance(ANYBODY) == 2

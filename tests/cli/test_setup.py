@@ -167,6 +167,27 @@ def test_a_key_is_removed_only_if_there_is_a_copy(home: Path, environ: dict[str,
         assert (kept.get("private_key") == key) is (answers[0] == "n")
 
 
+def test_a_pasted_key_replaces_another_only_if_there_is_a_copy(
+    home: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    old, new = (
+        base58.b58encode(bytes(create_wallet(tmp_path / name).signer)).decode() for name in ("old.json", "new.json")
+    )
+    home.mkdir()
+    (home / "config.json").write_text(json.dumps({"version": 1, "private_key": old}))
+    with Terminal(SETUP, environ) as terminal:
+        terminal.answer("Your choice [local]: ", "")
+        terminal.answer("Your choice [paste]: ", "")
+        terminal.answer("Enter keeps the current one): ", new)
+        terminal.answer("Do you have a copy of it [y/N]: ", "")
+        terminal.wait_for("The saved private key stays.")
+        terminal.answer("Enter keeps the current one): ", new)
+        terminal.answer("Do you have a copy of it [y/N]: ", "y")
+        terminal.answer("]: ", *[""] * 6)
+        assert terminal.end() == 0
+    assert json.loads((home / "config.json").read_text())["private_key"] == new
+
+
 def test_another_wallet_is_kept_or_replaced(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
     create_wallet(tmp_path / "key.json")
     home.mkdir()

@@ -27,7 +27,7 @@ from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
 from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, DecloudError, StoreRejected, UsageError
-from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
+from decloud_pl.secrets import IN_KEYRING, keyring_get, keyring_is_usable, keyring_set
 from decloud_pl.store.registry import Provider
 
 _KEYPAIR = "keypair"
@@ -144,7 +144,7 @@ class Wizard:
         default = "keep" if kept else "paste" if has_key else "file"
         how = choose("Which wallet?", [*kept, *_WALLETS], default)
         while how == "file" and self._values.get("private_key", IN_KEYRING) != IN_KEYRING:
-            if confirm("This removes the private key from config.json. Do you have a copy of it", default=False):
+            if _has_copy("removes"):
                 break
             how = choose("Which wallet?", [*kept, *_WALLETS], default)
         if how == "keep":
@@ -161,6 +161,8 @@ class Wizard:
     def _pasted(self, *, may_keep: bool) -> Wallet:
         def check(answer: str) -> Wallet:
             wallet = parse_key(answer, "Your answer")
+            if may_keep and answer.strip() != self._values["private_key"] and not _has_copy("replaces"):
+                raise UsageError("The saved private key stays.", fix="Press Enter to keep it.")
             self._values["private_key"] = checked_secret("private_key", answer)
             return wallet
 
@@ -268,6 +270,11 @@ class Wizard:
         if confirm(f"\nSave {' and '.join(new)} in the system keyring instead of config.json", default=True):
             for name in new:
                 try:
+                    old = keyring_get(name, str(self._home))
+                    is_replaced = name == "private_key" and old not in (None, self._values[name])
+                    was_asked = self._before.get(name) == IN_KEYRING
+                    if is_replaced and not was_asked and not _has_copy("replaces"):
+                        continue
                     keyring_set(name, str(self._home), str(self._values[name]))
                 except ConfigError as error:
                     print(f"  {error}")
@@ -288,6 +295,10 @@ class Wizard:
         for name in gone:
             if self._before[name] == IN_KEYRING:  # it may be the only copy of a key
                 print(f"  {name} stays in the system keyring. It is no longer used.")
+
+
+def _has_copy(change: str) -> bool:
+    return confirm(f"This {change} the private key that was saved earlier. Do you have a copy of it", default=False)
 
 
 def _about(network: str) -> str:

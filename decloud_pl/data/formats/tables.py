@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,30 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
 
 
 def check_columns(path: Path, columns: Columns) -> None:
-    """Check that a file has both columns. Read only its header, or its first rows if it is JSON.
+    """Check that a file has both columns. Read only its header, or as many rows of JSON as show both columns.
+
+    The result is remembered until the file changes, because a daemon checks a path for every round.
 
     Raises:
         DatasetError: the file is damaged or lacks one of the columns.
     """
+    with _explained(path):
+        stat = path.stat()
+    problem = _problem(path, columns, stat.st_mtime_ns, stat.st_size)
+    if problem is not None:
+        raise DatasetError(problem.message, fix=problem.fix)
+
+
+@lru_cache(maxsize=256)
+def _problem(path: Path, columns: Columns, mtime_ns: int, size: int) -> DatasetError | None:  # noqa: ARG001
+    try:
+        _check_columns(path, columns)
+    except DatasetError as error:
+        return error
+    return None
+
+
+def _check_columns(path: Path, columns: Columns) -> None:
     suffix = path.suffix.lower()
     with _explained(path):
         if suffix in _JSON:

@@ -143,13 +143,16 @@ def test_the_oldest_go_when_there_are_too_many(shelf: FakeGateway, folder: Path,
 def test_interrupted_downloads_stay_within_the_limit(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
     def break_off(request: Request) -> None:
         request.send(200, bytes(100_000), {}, length=200_000)
+        request.hang_up()
 
     cache = CachedReader(GatewayReader([shelf.url]), folder, max_bytes=250_000)
     for number in range(4):
         shelf.faults = [break_off] * 8
         with pytest.raises(StoreUnavailable):
             cache.fetch(cid_of(bytes((number,)), 1), tmp_path / "file", max_bytes=200_000)
-    assert [path.stat().st_size for path in folder.iterdir()] == [65_536] * 3  # what was received in whole chunks
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    assert len(sizes) > 1
+    assert sum(sizes) <= 250_000
 
 
 def test_a_beginning_that_nobody_comes_back_for_goes_after_a_week(

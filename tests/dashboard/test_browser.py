@@ -45,7 +45,9 @@ def page(browser: WebDriver, url: str) -> WebDriver:
     """The overview in a window of normal size and light colours."""
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     media(browser, "light")
-    browser.get_log("performance")  # type: ignore[no-untyped-call]  # drops the entries of earlier tests
+    browser.get("about:blank")
+    for kind in ("performance", "browser"):
+        browser.get_log(kind)  # type: ignore[no-untyped-call]  # drops the entries of earlier tests
     browser.get(url)
     until(browser, lambda: "running" in text_of(browser, ".status"))
     return browser

@@ -131,7 +131,7 @@ class Endpoint:
     def stands_at(self, slot: int, seconds: float) -> bool:
         """Return whether the answers to any method have been at this slot, or near it, for longer than ``seconds``."""
         now = self._pace.monotonic()
-        return any(slot - known < _NEAR_SLOTS and now - since > seconds for known, since in self._slots.values())
+        return any(abs(slot - known) < _NEAR_SLOTS and now - since > seconds for known, since in self._slots.values())
 
     def recovered(self) -> None:
         self.healthy = True

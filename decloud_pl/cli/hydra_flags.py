@@ -67,8 +67,9 @@ def _run(flags: Sequence[str], overrides: Sequence[str], *, shows: bool) -> int:
             failures.append(error)
 
     # A run has its own log. Without a folder from the user, Hydra would write another one to the working directory.
+    # A daemon reports its events itself: log lines, for example of each request, would destroy its live view.
     wanted = any(one.startswith(("hydra/job_logging", "hydra.run.dir")) for one in [*flags, *overrides])
-    log = [] if wanted else ["hydra/job_logging=stdout"]
+    log = [] if wanted else [f"hydra/job_logging={'stdout' if found.settings.task == 'experiment' else 'disabled'}"]
     hand_over([*flags, *log, *shown_overrides(given, found)], job, shows=shows)
     for failure in failures:
         raise failure

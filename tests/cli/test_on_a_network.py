@@ -32,6 +32,17 @@ def ask(world: World, run: Any) -> Callable[..., Awaitable[Any]]:
     return command
 
 
+async def test_a_run_prints_no_log_lines(world: World) -> None:
+    environ = {**os.environ, "DECLOUD_PRIVATE_KEY": str(world.wallet.signer)}
+    command = [sys.executable, "-m", "decloud_pl", "task=round", "round=99", *world.overrides()]
+    child = await asyncio.create_subprocess_exec(
+        *command, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, error = await child.communicate()
+    assert (child.returncode, b"Looking for rounds" in out, b"HTTP Request" in out) == (13, True, False)
+    assert error.startswith(b"decloud_pl: Round 99 does not exist on this network.")
+
+
 async def test_status_of_a_completed_round_without_a_share(
     world: World, ask: Callable[..., Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -279,20 +279,17 @@ class _Detector:
             _NoSimulation: the endpoint does not simulate, the payer cannot pay, or the program does not run because
                 it is being upgraded.
         """
-        from solders.message import MessageV0
-        from solders.signature import Signature
-        from solders.transaction import VersionedTransaction
         from solders.transaction_status import (
             InstructionErrorCustom,
             InstructionErrorFieldless,
             TransactionErrorInstructionError,
         )
 
+        from decloud_pl.chain.send import unsigned
+
         blockhash, _ = await self._rpc.latest_blockhash()
-        message = MessageV0.try_compile(self._payer, [instruction], [], blockhash)
-        unsigned = [Signature.default()] * message.header.num_required_signatures
         try:
-            result = await self._rpc.simulate(VersionedTransaction.populate(message, unsigned))
+            result = await self._rpc.simulate(unsigned(self._payer, [instruction], blockhash))
         except RpcRejected as error:
             raise _NoSimulation from error
         if result.error is None:

@@ -21,6 +21,7 @@ from solders.compute_budget import set_compute_unit_limit, set_compute_unit_pric
 from solders.hash import Hash
 from solders.instruction import Instruction
 from solders.message import MessageV0
+from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
@@ -190,7 +191,7 @@ class Sender:
 
     async def _sign(self, instructions: Sequence[Instruction], key: str, deposit: int) -> Attempt:
         blockhash, last_valid_block_height = await self._retrying(self._rpc.latest_blockhash)
-        draft = self._unsigned(instructions, blockhash)
+        draft = unsigned(self._wallet.address, instructions, blockhash)
         simulation = await self._retrying(lambda: self._rpc.simulate(draft))
         if simulation.error is not None and not is_blockhash_unknown(simulation.error):
             raise typed_error(simulation.error, self._dialect, simulation.logs)
@@ -209,15 +210,8 @@ class Sender:
         return attempt
 
     def _transaction(self, instructions: Sequence[Instruction], blockhash: Hash) -> VersionedTransaction:
-        return VersionedTransaction(self._message(instructions, blockhash), [self._wallet.signer])
-
-    def _unsigned(self, instructions: Sequence[Instruction], blockhash: Hash) -> VersionedTransaction:
-        """Return a transaction for a simulation. An endpoint cannot send it, because it has no signature."""
-        message = self._message(instructions, blockhash)
-        return VersionedTransaction.populate(message, [Signature.default()] * message.header.num_required_signatures)
-
-    def _message(self, instructions: Sequence[Instruction], blockhash: Hash) -> MessageV0:
-        return MessageV0.try_compile(self._wallet.address, list(instructions), [], blockhash)
+        message = MessageV0.try_compile(self._wallet.address, list(instructions), [], blockhash)
+        return VersionedTransaction(message, [self._wallet.signer])
 
     async def _budget(
         self, instructions: Sequence[Instruction], units: int, expired: int
@@ -313,6 +307,12 @@ class Sender:
                 if self._pace.monotonic() + pause > deadline:
                     raise
                 await self._pace.sleep(pause)
+
+
+def unsigned(payer: Pubkey, instructions: Sequence[Instruction], blockhash: Hash) -> VersionedTransaction:
+    """Return a transaction for a simulation. An endpoint cannot send it, because it has no signature."""
+    message = MessageV0.try_compile(payer, list(instructions), [], blockhash)
+    return VersionedTransaction.populate(message, [Signature.default()] * message.header.num_required_signatures)
 
 
 def _outcome(attempt: Attempt, status: SignatureStatus | None, slot: int, height: BlockHeight | None) -> Outcome:

@@ -142,11 +142,11 @@ class Wizard:
         has_key, current = "private_key" in self._values, self._now("wallet")
         kept = [] if current == _KEYPAIR else [("keep", f"the current choice, wallet={current}")]
         default = "keep" if kept else "paste" if has_key else "file"
-        how = choose("Which wallet?", [*kept, *_WALLETS], default)
-        while how == "file" and self._values.get("private_key", IN_KEYRING) != IN_KEYRING:
-            if _has_copy("removes"):
-                break
+        is_in_file = self._values.get("private_key", IN_KEYRING) != IN_KEYRING
+        while True:
             how = choose("Which wallet?", [*kept, *_WALLETS], default)
+            if how != "file" or not is_in_file or _has_copy("removes"):
+                break
         if how == "keep":
             return None
         self._keep("wallet", _KEYPAIR)  # the only wallet that uses the following answers

@@ -198,7 +198,7 @@ class _Race:
                     if thread.is_alive():  # it may still write
                         continue
                 self._keep_longest(download.prefix)
-            if partial is not None and self._kept is not None and self._kept.size > _size(partial):
+            if partial is not None and self._kept is not None and self._kept.size > Prefix(partial).size:
                 self._kept.path.replace(partial)
             for scratch in self._scratches:
                 scratch.unlink(missing_ok=True)
@@ -243,13 +243,9 @@ class _Race:
             self._waiting.append(download.url)
 
     def _keep_longest(self, prefix: Prefix) -> None:
-        """Keep a beginning of the file if it is not too large, and longer than the one that is kept so far."""
+        """Keep the longest beginning of the file that is within the limit."""
         if (0 if self._kept is None else self._kept.size) < prefix.size <= self._limits.max_bytes:
             self._kept = prefix
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 _HOPE = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected, SizeLimitExceeded, StoreError)

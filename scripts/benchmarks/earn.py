@@ -21,6 +21,7 @@ from typing import Any
 
 import earn_ablation
 from earn_sides import Course, Sides
+from earn_tasks import PAIRED, TASKS
 
 BASES = {10: 0, 80: 300, 88: 1688}
 """Steps of the usual loop that lead to a base model with about this accuracy in percent."""
@@ -66,7 +67,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench earn", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--part", choices=_PARTS, action="append", help="only this part (may be repeated)")
-    parser.add_argument("--bases", type=int, nargs="+", choices=list(BASES), default=list(BASES), help="base models")
+    parser.add_argument("--bases", type=int, nargs="+", choices=list(BASES), help="base models; default: all")
     parser.add_argument("--seconds", type=float, nargs="+", default=[60, 120], help="durations of the rounds")
     parser.add_argument("--seeds", type=int, default=5, help="number of pairs")
     parser.add_argument(
@@ -76,30 +77,42 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="cpu: seconds of CPU time of each side with its processes, for a machine that others use too",
     )
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))), help="CPU threads")
-    parser.add_argument("--rows", nargs="+", choices=list(earn_ablation.ROWS), help="rows of the ablation")
+    parser.add_argument("--task", choices=list(TASKS), default=PAIRED.name, help="data set or network of the ablation")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows of the ablation, by name")
     default = Path(tempfile.gettempdir()) / "decloud-earn"
     parser.add_argument("--results", type=Path, default=default, help="folder of base models and finished runs")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    rows = list(earn_ablation.ROWS[given.task])
+    if given.task == PAIRED.name:
+        given.part, given.bases = given.part or list(_PARTS), given.bases or list(BASES)
+    else:
+        given.part, given.bases = given.part or ["ablation"], given.bases or [10]
+        if given.part != ["ablation"] or given.bases != [10]:
+            parser.error(f"--task {given.task} has only the part ablation and the base model 10")
+    given.rows = given.rows or rows
+    if unknown := sorted(set(given.rows) - set(rows)):
+        parser.error(f"--task {given.task} has no row {unknown[0]!r}; choose from {', '.join(rows)}")
+    return given
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     arguments.results.mkdir(parents=True, exist_ok=True)
     results = Results(arguments.results / "runs.jsonl")
     sides = Sides(arguments.results, BASES, clock=arguments.clock, threads=arguments.threads)
-    parts = arguments.part or _PARTS
     measured: dict[str, Any] = {"clock": arguments.clock, "threads": arguments.threads, "load": os.getloadavg()[0]}
     targets: dict[str, bool] = {}
-    if "pairs" in parts:
+    if "pairs" in arguments.part:
         pairs = [_pair(results, sides, *one) for one in _pairs(arguments)]
         measured["pairs"] = pairs
         targets |= _targets(pairs)
-    if "first" in parts:
+    if "first" in arguments.part:
         measured["first"] = [_first(results, sides, seed) for seed in range(arguments.seeds)]
         targets["the rival's first epoch in 0.35 of its time"] = all(row["is_reached"] for row in measured["first"])
-    if "ablation" in parts:
+    if "ablation" in arguments.part:
         measured["ablation"] = earn_ablation.measure(
             lambda course: results.run(sides, course),
-            rows=arguments.rows or list(earn_ablation.ROWS),
+            arguments.task,
+            rows=arguments.rows,
             base=arguments.bases[0],
             seconds=arguments.seconds[0],
             seeds=arguments.seeds,

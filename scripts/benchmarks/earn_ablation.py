@@ -10,7 +10,11 @@ from earn_sides import COMPETE, Course
 
 _FAST = (COMPETE, "recipe=fast")
 _SHORT = (COMPETE, "recipe=short")
-ROWS: dict[str, tuple[str, ...]] = {
+_SMALL = (COMPETE, "recipe=small")
+_TEXT = (COMPETE, "recipe=text")
+_MUON = "decloud_pl.train.fit.muon.MuonOnHidden"
+Rows = dict[str, tuple[str, ...]]
+FASHION_MNIST: Rows = {
     "fast": _FAST,
     "AdamW on all parameters": (COMPETE, "recipe=adamw"),
     "a race of recipes": (COMPETE, "recipe=race"),
@@ -30,18 +34,44 @@ ROWS: dict[str, tuple[str, ...]] = {
     "short with flips": (*_SHORT, "recipe.datamodule.augment.flip=true"),
     "documented": ("budget=documented",),
 }
+DIGITS: Rows = {
+    "small": _SMALL,
+    "AdamW on all parameters": (*_SMALL, "recipe.optimizer._target_=torch.optim.AdamW", "~recipe.optimizer.filter_lr"),
+    "batches of 32": (*_SMALL, "recipe.datamodule.batch_size=32"),
+    "batches of 128": (*_SMALL, "recipe.datamodule.batch_size=128"),
+    "at most 60 epochs": (*_SMALL, "recipe.trainer.max_epochs=60"),
+    "without label smoothing": (*_SMALL, "recipe.module.label_smoothing=0"),
+    "the network's own dropout": (*_SMALL, "recipe.module.dropout=null"),
+    "with shifts by 1": (*_SMALL, "+recipe.datamodule.augment.shift=1"),
+    "documented": ("budget=documented",),
+}
+TEXTS: Rows = {
+    "text": _TEXT,
+    "Muon on hidden layers": (*_TEXT, f"recipe.optimizer._target_={_MUON}"),
+    "half the rate": (*_TEXT, "recipe.optimizer.lr=0.0015"),
+    "twice the rate": (*_TEXT, "recipe.optimizer.lr=0.006"),
+    "batches of 32": (*_TEXT, "recipe.datamodule.batch_size=32"),
+    "batches of 64": (*_TEXT, "recipe.datamodule.batch_size=64"),
+    "batches of 256": (*_TEXT, "recipe.datamodule.batch_size=256"),
+    "at most 20 epochs": (*_TEXT, "recipe.trainer.max_epochs=20"),
+    "label smoothing of 0.1": (*_TEXT, "+recipe.module.label_smoothing=0.1"),
+    "documented": ("budget=documented",),
+}
+ROWS: dict[str, Rows] = {"fashionmnist": FASHION_MNIST, "digits": DIGITS, "text_bag": TEXTS, "text_transformer": TEXTS}
+"""The rows of each task."""
 
 
 def measure(
-    run: Callable[[Course], dict[str, Any]], *, rows: list[str], base: int, seconds: float, seeds: int
+    run: Callable[[Course], dict[str, Any]], task: str, *, rows: list[str], base: int, seconds: float, seeds: int
 ) -> list[dict[str, Any]]:
     """Return a row per ingredient: the accuracies of all seeds, their mean, and the mean CPU seconds."""
     found = []
     for row in rows:
-        runs = [run(Course("ours", base, seconds, seed, ROWS[row])) for seed in range(seeds)]
+        runs = [run(Course("ours", base, seconds, seed, ROWS[task][row], task)) for seed in range(seeds)]
         accuracies = [one["accuracy"] for one in runs]
         found.append(
             {
+                "task": task,
                 "row": row,
                 "base": base,
                 "accuracies": accuracies,

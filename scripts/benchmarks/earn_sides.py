@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import multiprocessing
 import os
@@ -17,19 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import earn_round
-import numpy as np
 import our_fit
 import psutil
 import torch
-from numpy.typing import NDArray
+from earn_tasks import PAIRED, TASKS, Task
 from usual_loop import BATCH, UsualLoop
 
-from decloud_pl.build import build
-from decloud_pl.data.source import Source
 from decloud_pl.localnet.agents.oracle import Oracle, Samples
-from decloud_pl.models.inputs import ImageInput
-from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import ModelSpec
 from decloud_pl.train.fit.trainer import quiet as quiet_trainer
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
@@ -37,7 +30,7 @@ from decloud_pl.train.run import train_round
 _CHUNK = 10
 """Steps of the rival between two looks at the clock."""
 COMPETE = "budget=compete"
-_SPEC = ModelSpec("simple_cnn", {"num_classes": 10})
+_BASE_SEED = 1000
 State = Mapping[str, torch.Tensor]
 
 
@@ -52,6 +45,7 @@ class Course:
         seconds: of the round.
         seed: of both sides.
         overrides: of our settings; empty for a training that uses the whole time.
+        task: the name of a data set and a neural network.
     """
 
     side: str
@@ -59,9 +53,11 @@ class Course:
     seconds: float
     seed: int
     overrides: tuple[str, ...] = ()
+    task: str = PAIRED.name
 
     def key(self) -> str:
-        return " ".join([self.side, str(self.base), f"{self.seconds:g}", str(self.seed), *self.overrides])
+        task = [] if self.task == PAIRED.name else [self.task]
+        return " ".join([self.side, *task, str(self.base), f"{self.seconds:g}", str(self.seed), *self.overrides])
 
 
 class Clock:
@@ -103,26 +99,6 @@ def quiet() -> None:
 
 
 @dataclass(frozen=True)
-class Data:
-    """The data set: the published training split (images N×H×W) for the rival, and the test split for the scores."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    test: Samples
-
-    @classmethod
-    @functools.cache
-    def loaded(cls) -> Data:
-        source: Source = build(our_fit.fashion_mnist_node())
-        parts: list[Any] = [source.load("train"), source.load("held_out")]
-        return cls(
-            np.concatenate([part.images for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            Samples.of(source.load("test"), ImageInput()),
-        )
-
-
-@dataclass(frozen=True)
 class Sides:
     """Runs courses. ``bases`` has the steps of the usual loop that make each base model."""
 
@@ -139,7 +115,7 @@ class Sides:
     def _run(self, course: Course) -> dict[str, Any]:
         quiet()
         torch.set_num_threads(self.threads)
-        Data.loaded()  # before the clock starts
+        TASKS[course.task].load(self.folder)  # before the clock starts
         load, began, wall = os.getloadavg()[0], cpu_seconds(), time.monotonic()
         run = {"ours": self._ours, "rival": self._rival, "epoch": self._rival, "round": self._round}[course.side]
         found = run(course)
@@ -151,17 +127,19 @@ class Sides:
         return {**dataclasses.asdict(course), "clock": self.clock, "threads": self.threads, **measured, **found}
 
     def base_accuracy(self, base: int) -> float:
-        return _accuracy(self._base(base))
+        return self._accuracy(PAIRED, self._base(PAIRED, base))
 
     def _ours(self, course: Course) -> dict[str, Any]:
         folder = self.folder / "round"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        base = self._base(course.base)
-        torch.save(base, folder / "base.pt")
+        task = TASKS[course.task]
+        base = self._base(task, course.base)
+        file = task.save(base, folder)
         # Full precision, like the rival, unless the machine has faster instructions.
         overrides = course.overrides or (COMPETE,)
-        plan = our_fit.plan(folder / "base.pt", *overrides, seed=course.seed, threads=self.threads, limited=False)
+        node = task.node(self.folder)
+        plan = our_fit.plan(file, *overrides, dataset=node, seed=course.seed, threads=self.threads, limited=False)
         plan = dataclasses.replace(plan, round=dataclasses.replace(plan.round, finish_by=course.seconds))
         notes: list[str] = []
 
@@ -176,21 +154,23 @@ class Sides:
             raise RuntimeError("The training has no update.")
         shutil.copyfile(update.path, self._update(course))
         entries = torch.load(update.path, weights_only=True)
-        hits = Oracle(_SPEC, base, Data.loaded().test).with_submission(entries, "delta", 0.1)
+        test = task.test(self.folder)
+        hits = Oracle(task.spec, base, test).with_submission(entries, "delta", 0.1)
         return {
-            "accuracy": _percent(hits),
+            "accuracy": _percent(hits, test),
             "seconds": round(seconds, 1),
             "note": " ".join(notes),
             "withheld": update.withheld,
         }
 
     def _rival(self, course: Course) -> dict[str, Any]:
-        torch.manual_seed(course.seed)
-        network = build_network(_SPEC.architecture, _SPEC.hyper_parameters)
-        network.load_state_dict(self._base(course.base))
+        task = TASKS[course.task]
+        base = self._base(task, course.base)
+        network = task.network(course.seed)
+        network.load_state_dict(base)
         clock = Clock(kind=self.clock)
-        data = Data.loaded()
-        loop = UsualLoop(network, data.images, data.labels, seed=course.seed, rate=0.001)
+        images, labels = task.images(self.folder)
+        loop = UsualLoop(network, images, labels, seed=course.seed, rate=0.001)
         curve: list[list[float]] = []
         steps = 0
         most = loop.steps_per_epoch if course.side == "epoch" else None
@@ -201,45 +181,44 @@ class Sides:
             steps += taken
             if taken == to_go:
                 reached = round(clock(), 1)
-                curve.append([reached, clock.uncounted(lambda: _accuracy(network.state_dict()))])
+                curve.append([reached, clock.uncounted(lambda: self._accuracy(task, network.state_dict()))])
         seconds = curve[-1][0] if most is not None else round(clock(), 1)
-        accuracy = _accuracy(network.state_dict())
-        base = self._base(course.base)
+        accuracy = self._accuracy(task, network.state_dict())
         delta = {name: tensor.detach() - base[name] for name, tensor in network.state_dict().items()}
         torch.save(delta, self._update(course))
-        epochs = round(steps * BATCH / len(data.labels), 2)
+        epochs = round(steps * BATCH / len(labels), 2)
         return {"accuracy": accuracy, "seconds": seconds, "epochs": epochs, "curve": curve, "note": ""}
 
     def _round(self, course: Course) -> dict[str, Any]:
-        self._base(course.base)
+        task = TASKS[course.task]
+        self._base(task, course.base)
         updates = {side: self._update(dataclasses.replace(course, side=side)) for side in ("ours", "rival")}
-        return {"shares": earn_round.shares(self._base_file(course.base), updates, dataset="fashionmnist")}
+        return {"shares": earn_round.shares(self._base_file(task, course.base), updates, dataset=task.dataset)}
 
     def _update(self, course: Course) -> Path:
         """Return the path of a course's update, which adds to the base model."""
         return self.folder / f"{course.key().replace(' ', '-').replace('/', '-')}.pt"
 
-    def _base_file(self, name: int) -> Path:
-        return self.folder / f"base-{name}.pt"
+    def _base_file(self, task: Task, name: int) -> Path:
+        mark = "" if task == PAIRED else f"{task.name}-"
+        return self.folder / f"base-{mark}{name}.pt"
 
-    def _base(self, name: int) -> dict[str, torch.Tensor]:
+    def _base(self, task: Task, name: int) -> dict[str, torch.Tensor]:
         """Return a base model's weights, and make it if it does not exist yet."""
-        path = self._base_file(name)
+        path = self._base_file(task, name)
         if not path.is_file():
-            torch.manual_seed(1000)
-            network = build_network(_SPEC.architecture, _SPEC.hyper_parameters)
+            network = task.network(_BASE_SEED)
             if self.bases[name]:
-                data = Data.loaded()
-                UsualLoop(network, data.images, data.labels, seed=1000, rate=0.001).train(self.bases[name])
+                UsualLoop(network, *task.images(self.folder), seed=_BASE_SEED, rate=0.001).train(self.bases[name])
             torch.save(network.state_dict(), path)
         found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
         return found
 
+    def _accuracy(self, task: Task, state: State) -> float:
+        copy = {name: tensor.detach().clone() for name, tensor in state.items()}
+        test = task.test(self.folder)
+        return _percent(Oracle(task.spec, copy, test).baseline(), test)
 
-def _accuracy(state: State) -> float:
-    copy = {name: tensor.detach().clone() for name, tensor in state.items()}
-    return _percent(Oracle(_SPEC, copy, Data.loaded().test).baseline())
 
-
-def _percent(hits: int) -> float:
-    return round(100 * hits / len(Data.loaded().test.labels), 2)
+def _percent(hits: int, test: Samples) -> float:
+    return round(100 * hits / len(test.labels), 2)

@@ -49,17 +49,23 @@ def fashion_mnist_node() -> dict[str, Any]:
 
 
 def plan(
-    base_model: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1, limited: bool = True
+    base_model: Path,
+    *overrides: str,
+    dataset: dict[str, Any] | None = None,
+    seed: int = 0,
+    steps: int = 0,
+    threads: int = 1,
+    limited: bool = True,
 ) -> TrainingPlan:
     """Return the plan of a round in ``base_model``'s folder: the default settings and ``overrides``.
 
-    If ``limited``, an epoch has at most ``steps`` steps.
+    Without a ``dataset``, the plan has Fashion-MNIST. If ``limited``, an epoch has at most ``steps`` steps.
     """
     limit = [f"max_batches={steps}"] if limited else []
     settings = compose([f"seed={seed}", *limit, *overrides])
     return training_plan(
         settings,
-        dataset=fashion_mnist_node(),
+        dataset=dataset or fashion_mnist_node(),
         base_model=base_model,
         folder=base_model.parent,
         name="bench",

@@ -96,12 +96,62 @@ def test_a_withheld_update_earns_nothing(bench: Any, tmp_path: Path) -> None:
     assert pair["share_of_pool"] == 0
 
 
-def test_every_row_of_the_ablation_is_a_configuration(bench: Any) -> None:
-    rows = bench.earn_ablation.ROWS
-    plain = compose(["budget=compete", "recipe=fast"])
+@pytest.mark.parametrize(("task", "recipe"), [("fashionmnist", "fast"), ("digits", "small"), ("text_bag", "text")])
+def test_every_row_of_the_ablation_is_a_configuration(bench: Any, task: str, recipe: str) -> None:
+    rows = bench.earn_ablation.ROWS[task]
+    plain = compose(["budget=compete", f"recipe={recipe}"])
     known = with_chosen(plain, plain.given)
     for name, overrides in rows.items():
         settings = compose(list(overrides))
         found = with_chosen(settings, settings.given)
         assert settings.competes(settings.given) is (name != "documented")
-        assert (found == known) is (name == "fast")
+        assert (found == known) is (name == recipe)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--task", "digits", "--part", "pairs"], "has only the part ablation"),
+        (["--task", "text_bag", "--bases", "88"], "and the base model 10"),
+        (["--task", "digits", "--rows", "fast"], "has no row 'fast'"),
+    ],
+)
+def test_options_that_do_not_apply_are_refused(
+    bench: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    with pytest.raises(SystemExit):
+        bench.parse(arguments)
+    assert reason in capsys.readouterr().err
+
+
+def test_the_ablation_runs_each_row_of_its_task_once(bench: Any, tmp_path: Path) -> None:
+    results, sides = bench.Results(tmp_path / "runs.jsonl"), Written()
+    for _ in range(2):
+        rows = bench.earn_ablation.measure(
+            lambda course: {**results.run(sides, course), "cpu_seconds": 1.0},
+            "digits",
+            rows=["small", "documented"],
+            base=10,
+            seconds=30.0,
+            seeds=2,
+        )
+    assert [(row["task"], row["row"], row["mean"]) for row in rows] == [
+        ("digits", "small", 90.0),
+        ("digits", "documented", 90.0),
+    ]
+    assert [course.key() for course in sides.courses[2:]] == [
+        "ours digits 10 30 0 budget=documented",
+        "ours digits 10 30 1 budget=documented",
+    ]
+    assert len(sides.courses) == 4
+
+
+def test_the_texts_come_from_the_documentation_of_packages(bench: Any, tmp_path: Path) -> None:
+    make = importlib.import_module("earn_texts").path
+    tables = [make(tmp_path / name, ("hydra", "mpmath")) for name in ("one", "two")]
+    files = [[(folder / name).read_text() for name in ("train.jsonl", "test.jsonl")] for folder in tables]
+    assert files[0] == files[1]
+    train, test = ([json.loads(line) for line in text.splitlines()] for text in files[0])
+    assert {row["label"] for row in train} == {row["label"] for row in test} == {"hydra", "mpmath"}
+    assert not {row["text"] for row in train} & {row["text"] for row in test}
+    assert len(train) > 5 * len(test) > 50

@@ -50,11 +50,16 @@ def _paragraphs(package: str) -> set[str]:
         raise RuntimeError(f"The package {package} is not installed.")
     texts: set[str] = set()
     for file in Path(found.origin).parent.rglob("*.py"):
-        if "tests" not in file.parts:
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8", errors="replace"))):
-                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                    blocks = (ast.get_docstring(node) or "").split("\n\n")
-                    texts.update(" ".join(block.split()) for block in blocks)
+        if "tests" in file.parts:
+            continue
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8", errors="replace"))
+        except SyntaxError:  # a few files need a newer Python
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                blocks = (ast.get_docstring(node) or "").split("\n\n")
+                texts.update(" ".join(block.split()) for block in blocks)
     return {text for text in texts if len(text) >= _SHORTEST}
 
 

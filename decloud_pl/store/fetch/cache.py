@@ -55,12 +55,18 @@ class CachedReader:
             make_private(self._folder)
             # Two rounds with the same base model must not download it at the same time.
             with _held(self._locks.setdefault(cid, threading.Lock()), cancel), self._within_limit(kept):
-                fetched = self._kept(kept, root, max_bytes)
-                if fetched is None:
-                    partial = self._folder / f"{root}{_PARTIAL}"
-                    fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, cancel=cancel, partial=partial)
-                link_or_copy(kept, destination)
-        return fetched
+                while True:
+                    fetched = self._kept(kept, root, max_bytes)
+                    if fetched is None:
+                        partial = self._folder / f"{root}{_PARTIAL}"
+                        fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, cancel=cancel, partial=partial)
+                    try:
+                        link_or_copy(kept, destination)
+                    except FileNotFoundError:
+                        if kept.exists():
+                            raise
+                        continue  # another process removed the file in this moment
+                    return fetched
 
     @contextmanager
     def _within_limit(self, newest: Path) -> Iterator[None]:
@@ -72,15 +78,16 @@ class CachedReader:
                 self._evict(newest)
 
     def _kept(self, kept: Path, root: Cid, max_bytes: int) -> Fetched | None:
-        if not kept.exists():
+        try:
+            size = kept.stat().st_size
+            if size > max_bytes:
+                raise too_large(root, max_bytes)
+            if profile_of(kept, root) is None:
+                kept.unlink()
+                return None
+            os.utime(kept, (self._now(), self._now()))
+        except FileNotFoundError:  # it is not cached, or another process has just removed it
             return None
-        size = kept.stat().st_size
-        if size > max_bytes:
-            raise too_large(root, max_bytes)
-        if profile_of(kept, root) is None:
-            kept.unlink()
-            return None
-        os.utime(kept, (self._now(), self._now()))
         return Fetched(FROM_CACHE, size)
 
     def _evict(self, newest: Path) -> None:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from decloud_pl.errors import ContentNotFound, InvalidCid, SizeLimitExceeded, StoreError, StoreUnavailable
 from decloud_pl.store.fetch.cache import CachedReader
-from decloud_pl.store.fetch.fetcher import Cancelled, in_thread
+from decloud_pl.store.fetch.fetcher import Cancelled, Fetched, in_thread
 from decloud_pl.store.fetch.gateway import GatewayReader
 from tests.harness.small_disk import small_disk
 from tests.store.fakes.oracle import cid_of
@@ -70,6 +71,31 @@ def test_a_kept_file_over_the_limit_is_refused(cache: CachedReader, tmp_path: Pa
     with pytest.raises(SizeLimitExceeded):
         cache.fetch(CID, tmp_path / "two", max_bytes=len(DATA) - 1)
     assert not (tmp_path / "two").exists()
+
+
+def test_a_file_that_another_process_removes_at_that_moment_is_fetched_anew(
+    shelf: FakeGateway, reader: GatewayReader, folder: Path, tmp_path: Path
+) -> None:
+    def removing() -> float:
+        (folder / CID).unlink(missing_ok=True)
+        return 0.0
+
+    CachedReader(reader, folder).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    found = CachedReader(reader, folder, now=removing).fetch(CID, tmp_path / "two", max_bytes=len(DATA))
+    assert (found.gateway, (tmp_path / "two").read_bytes()) == (shelf.url, DATA)
+
+
+def test_a_download_that_another_process_removes_is_repeated(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
+    class Removed(GatewayReader):
+        def fetch(self, cid: str, destination: Path, **options: Any) -> Fetched:
+            fetched = super().fetch(cid, destination, **options)
+            if len(shelf.log) == 1:
+                destination.unlink()
+            return fetched
+
+    CachedReader(Removed([shelf.url]), folder).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    assert (tmp_path / "one").read_bytes() == DATA
+    assert len(shelf.log) == 2
 
 
 def test_a_broken_download_goes_on_after_a_restart(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:

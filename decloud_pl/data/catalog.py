@@ -112,6 +112,7 @@ class Catalog:
         own: the user's folder of configuration groups, which may declare more data sets.
         directory: a folder of configuration groups; the default is the package's ``conf``.
         chain_names: the names that a round can have, in the chain's order.
+        packages: the user's packages that may contain the reader of a data set.
     """
 
     data: DataFolder
@@ -120,6 +121,7 @@ class Catalog:
     own: Path | None = None
     directory: Path | None = None
     chain_names: Sequence[str] = ()
+    packages: Sequence[str] = ()
 
     def names(self) -> list[str]:
         """Return the entries' names: first those in ``chain_names``, in that order, then all others alphabetically."""

@@ -101,6 +101,7 @@ def make_catalog(settings: Settings) -> Catalog:
         settings.paths,
         settings.own_conf,
         chain_names=get_dialect(settings.network.assumed_dialect).datasets,
+        packages=settings.allow_packages,
     )
 
 

@@ -127,6 +127,7 @@ async def score_round(
     request = {
         "base": str(base),
         "dataset": choice.node(catalog.data),
+        "packages": list(catalog.packages),
         "submissions": {name: str(path) for name, path in files.items()},
         "gradient_rate": gradient_rate,
         "split": split,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +13,12 @@ import torch
 
 from decloud_pl.audit.check import completed_round
 from decloud_pl.cli import main
+from decloud_pl.config import compose
+from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import RoundError
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.rounds.planner import make_catalog
 from tests.audit.conftest import Market
 
 
@@ -103,6 +107,22 @@ async def test_a_fair_validator_is_not_accused_for_a_file_that_it_opens(market: 
         assert report.verdict == verdict, report.reasons
         assert words in report.said(None)
         assert report.row(names[0]).lost_bps == 0
+
+
+async def test_a_round_is_audited_on_the_users_own_data_set(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_lab.py").write_text("from decloud_pl.data.formats.digits import Digits\n")
+    entry = Path.home() / ".decloud-trainer" / "conf" / "dataset" / "mine.yaml"
+    entry.parent.mkdir(parents=True)
+    built_in = (config_dir() / "dataset" / "digits.yaml").read_text()
+    entry.write_text(built_in.replace("decloud_pl.data.formats.digits", "my_lab").replace("name: digits", "name: mine"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    catalog = make_catalog(replace(compose(["mappings.custom=mine"]), allow_packages=["my_lab"]))
+    number = await market.complete(market.models.updates[:2], lambda fair: fair)
+    auditor = replace(market.auditor(), catalog=lambda: catalog)
+    report = await auditor.audit(await market.town.round(number), tmp_path)
+    assert (report.verdict, report.scored_on) == ("fair", "mine")
 
 
 async def test_a_round_that_cannot_be_audited_says_whether_there_will_be_one(market: Market) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -33,7 +33,12 @@ from decloud_pl.train.update import delta
 
 
 def scores(
-    base: Path, dataset: Mapping[str, Any], submissions: Mapping[str, Path], gradient_rate: float, split: SplitName
+    base: Path,
+    dataset: Mapping[str, Any],
+    submissions: Mapping[str, Path],
+    gradient_rate: float,
+    split: SplitName,
+    packages: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return how many samples the base model and each submission get right, under each convention, as JSON values.
 
@@ -43,6 +48,7 @@ def scores(
         submissions: each submission's file as downloaded, by name.
         gradient_rate: η of the ``gradient`` convention.
         split: the split to score on.
+        packages: the user's packages that may contain the data set's reader.
 
     Returns:
         A dict with these keys:
@@ -62,7 +68,7 @@ def scores(
     Raises:
         DecloudError: the base model or the data set cannot be used.
     """
-    source: Source = build(dict(dataset))
+    source: Source = build(dict(dataset), packages=packages)
     found: dict[str, dict[Convention, dict[str, int]] | None] = {}
     changes: dict[Convention, list[torch.Tensor]] = {convention: [] for convention in get_args(Convention)}
     refused: dict[str, str] = {}
@@ -123,7 +129,12 @@ def main() -> None:
     found: dict[str, Any]
     try:
         found = scores(
-            Path(request["base"]), request["dataset"], submissions, request["gradient_rate"], request["split"]
+            Path(request["base"]),
+            request["dataset"],
+            submissions,
+            request["gradient_rate"],
+            request["split"],
+            request["packages"],
         )
     except Exception as error:
         missing = shortage(error)

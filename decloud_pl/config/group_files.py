@@ -82,7 +82,7 @@ def _inside(package: str, inner: str) -> str:
 
 
 def definition(folders: Sequence[Path], group: str, choice: Any) -> dict[str, Any]:
-    """Return the values that define a choice of ``rewards`` or ``storage``, by place.
+    """Return the values that define a choice of ``rewards``, ``network`` or ``storage``, by place.
 
     A storage is defined by its ``kind``. A choice of ``rewards`` is defined by the values that its file, or a file that
     it extends, sets in this group, except for ``criteria``, which add up. An empty value or a zero does not count,

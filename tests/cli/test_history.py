@@ -14,6 +14,7 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.legible import spreadsheet_cell
 from tests.harness.strangers import HOSTILE
 
+MAINNET = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
 PROGRAM, WALLET = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "Cvjozd4tFSrr1wDs9UQe86gU1ePMEYPv26bcL5PYK2BZ"
 
 
@@ -58,13 +59,41 @@ def test_rounds_and_their_earnings(run: Any, home: Path) -> None:
     assert "10.0 → 85.5" in ran.out
     assert ran.out.endswith("2 rounds, 0.9 SOL earned\n")
     assert all(len(line) <= 80 for line in ran.out.splitlines())
-    assert document["earned_lamports"] == 900_000_000
+    assert document["networks"] == [{"network": "", "rounds": 2, "earned_lamports": 900_000_000}]
     assert [(entry["round_id"], entry["state"], entry["wallet"]) for entry in document["rounds"]] == [
         (3, "claimed", WALLET),
         (4, "failed", WALLET),
     ]
     assert [entry["round_id"] for entry in last["rounds"]] == [4]
-    assert last["earned_lamports"] == 900_000_000
+    assert last["networks"] == document["networks"]
+
+
+def test_the_sol_of_networks_is_not_added(run: Any, home: Path, tmp_path: Path) -> None:
+    claimed = RoundRecord(0, State.CLAIMED, "custom", "digits", "bafy", 10**9, contribution_bps=10_000)
+    for network, lamports in (("a local one", 882_000_000), (MAINNET, 20_000_000)):
+        journal = Journal(home / "journal.sqlite", Owner(network, PROGRAM, WALLET))
+        journal.save(replace(claimed, claimed_lamports=lamports))
+        journal.close()
+    shown = run("history").out
+    assert "1 round, 0.882 SOL earned on local\n1 round, 0.02 SOL earned on mainnet\n" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert run("history", "network=mainnet").out.endswith("\n1 round, 0.02 SOL earned\n")
+    assert run("history", "network=local").out.endswith("\n1 round, 0.882 SOL earned\n")
+    assert "no such rounds" in run("history", "network=devnet").out
+    assert [total["earned_lamports"] for total in run("history", "--json").document["networks"]] == [
+        882_000_000,
+        20_000_000,
+    ]
+    plotted = run("history", "--plot", str(tmp_path / "earned.svg"))
+    assert (plotted.code, "Add network=NAME: local, mainnet." in plotted.err) == (2, True)
+    plotted = run("history", "--plot", str(tmp_path / "earned.svg"), "network=mainnet")
+    assert plotted.out == f"{tmp_path / 'earned.svg'}: 0.02 SOL in 1 round\n"
+
+
+def test_one_form_of_output_at_a_time(run: Any) -> None:
+    refused = run("history", "--csv", "--json")
+    assert (refused.code, "exclude each other" in refused.err) == (2, True)
+    assert "--last must be at least 0" in run("history", "--last", "-3").err
 
 
 def test_a_process_that_holds_the_journal(home: Path) -> None:

@@ -133,7 +133,7 @@ async def _check(world: World, owner: Owner, written: list[RoundRecord], setting
 
     history = json.loads(await command("history", "--json"))
     assert history["rounds"] == [{**owner._asdict(), **row} for row in rows]
-    assert history["earned_lamports"] == claimed.earned
+    assert history["networks"] == [{"network": owner.network, "rounds": 2, "earned_lamports": claimed.earned}]
     table = await command("history")
     assert "25.0 → 75.0" in table
     assert table.endswith("2 rounds, 0.9 SOL earned\n")

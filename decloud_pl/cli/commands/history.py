@@ -5,6 +5,7 @@ Needs no wallet and no internet connection.
 Examples:
   decloud-trainer history
   decloud-trainer history --last 20
+  decloud-trainer history network=mainnet
   decloud-trainer history --json
   decloud-trainer history --csv > rounds.csv
   decloud-trainer history --plot earnings.png
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from decloud_pl.cli.arguments import FILE, as_json, command, overrides
+from decloud_pl.cli.arguments import FILE, WholeNumber, as_json, command, overrides
+from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from decloud_pl.config import Settings
     from decloud_pl.journal.owner import Owner
     from decloud_pl.journal.record import RoundRecord
 
@@ -47,62 +50,118 @@ _CSV_COLUMNS = (
     "claim_seconds",
     "reason",
 )
+_LOCAL = "local"
 
 
 @command(__doc__)
-@click.option("--last", type=int, default=0, metavar="N", help="show only the last N rounds (default: all)")
+@click.option("--last", type=WholeNumber(0), default=0, metavar="N", help="show only the last N rounds (default: all)")
 @click.option("--csv", is_flag=True, help="print comma-separated values, amounts in lamports")
-@click.option("--plot", type=FILE, metavar="FILE", help="draw the earnings: .png, .svg or .pdf")
+@click.option("--plot", type=FILE, metavar="FILE", help="draw the earnings on one network: .png, .svg or .pdf")
 @as_json
 @overrides
 def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.ui.output import print_json, print_table
-    from decloud_pl.dashboard.formats import stamp
-    from decloud_pl.domain import format_rounds, format_sol
+    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.journal.reader import JournalReader
     from decloud_pl.journal.schema import JOURNAL_FILE
 
-    path = open_settings(overrides).home_path / JOURNAL_FILE
+    if csv + as_json + (plot is not None) > 1:
+        raise UsageError("--csv, --json and --plot exclude each other.", fix="Give one of them.")
+    settings = open_settings(overrides)
+    path = settings.home_path / JOURNAL_FILE
     with JournalReader(path) as journal:
         rows, costs = journal.all_rounds(), journal.all_costs()
-    earned = sum(record.earned for _, record in rows)
-    shown = rows[-last:] if last > 0 else rows
+    names = _network_names(settings)
+    if any(override.startswith("network=") for override in overrides):
+        chosen = settings.network.genesis
+        rows = [row for row in rows if (row[0].network == chosen if chosen else row[0].network not in names)]
+    shown = rows[-last:] if last else rows
+    totals = _totals(rows)
     if plot is not None:
-        from decloud_pl.observers.plots import earnings
-
-        claims = [(record.updated_at, record.earned) for _, record in rows if record.earned]
-        earnings(claims, plot)
-        print(f"{plot}: {format_sol(earned)} in {format_rounds(len(claims))}")
-        return 0
-    if csv:
+        _plot(plot, shown, [names.get(network, _LOCAL) for network in totals])
+    elif csv:
         _print_csv(shown, costs)
-        return 0
-    if as_json:
-        document = {
-            "journal": str(path),
-            "earned_lamports": earned,
-            "rounds": [{**owner._asdict(), **dataclasses.asdict(record)} for owner, record in shown],
-        }
-        print_json(document)
-        return 0
-    if not rows:
-        print("The journal has no rounds yet.")
-        return 0
+    elif as_json:
+        summed = [
+            {"network": network, "rounds": rounds, "earned_lamports": earned}
+            for network, (rounds, earned) in totals.items()
+        ]
+        entries = [{**owner._asdict(), **dataclasses.asdict(record)} for owner, record in shown]
+        print_json({"journal": str(path), "networks": summed, "rounds": entries})
+    elif rows:
+        _print_table(shown, totals, names)
+    else:
+        print("The journal has no rounds yet." if not overrides else "The journal has no such rounds yet.")
+    return 0
+
+
+def _network_names(settings: Settings) -> dict[str, str]:
+    """Return the names of the networks in ``conf/network``, by genesis hash. Local networks have no fixed hash."""
+    from decloud_pl.config.group_files import definition
+    from decloud_pl.config.names import choices
+    from decloud_pl.config_dir import conf_folders
+
+    folders, place = conf_folders(settings.home_path), "network.genesis"
+    found = ((name, definition(folders, "network", name)) for name in choices("network", *folders))
+    return {values[place]: name for name, values in found if place in values}
+
+
+def _totals(rows: Sequence[tuple[Owner, RoundRecord]]) -> dict[str, tuple[int, int]]:
+    """Return the number of rounds and the lamports earned on each network, by its genesis hash."""
+    totals: dict[str, tuple[int, int]] = {}
+    for owner, record in rows:
+        rounds, earned = totals.get(owner.network, (0, 0))
+        totals[owner.network] = (rounds + 1, earned + record.earned)
+    return totals
+
+
+def _plot(path: Path, rows: Sequence[tuple[Owner, RoundRecord]], networks: Sequence[str]) -> None:
+    """Draw the earnings of rows.
+
+    Raises:
+        UsageError: the rows belong to several ``networks``, whose SOL cannot be added; or see `plots.earnings`.
+    """
+    from decloud_pl.domain import format_rounds, format_sol
+    from decloud_pl.observers.plots import earnings
+
+    if len(networks) > 1:
+        raise UsageError(
+            "The journal has rounds of several networks, whose SOL cannot be added.",
+            fix=f"Add network=NAME: {', '.join(dict.fromkeys(networks))}.",
+        )
+    claims = [(record.updated_at, record.earned) for _, record in rows if record.earned]
+    earnings(claims, path)
+    print(f"{path}: {format_sol(sum(earned for _, earned in claims))} in {format_rounds(len(claims))}")
+
+
+def _print_table(
+    rows: Sequence[tuple[Owner, RoundRecord]], totals: Mapping[str, tuple[int, int]], names: Mapping[str, str]
+) -> None:
+    """Print the rows, and the total of each network. A column names the network if there are several."""
+    from decloud_pl.cli.ui.output import print_table
+    from decloud_pl.dashboard.formats import stamp
+    from decloud_pl.domain import format_rounds, format_sol
+
+    several = len(totals) > 1
     table = [
         [
             str(record.round_id),
+            *([names.get(owner.network, _LOCAL)] if several else []),
             stamp(record.updated_at)[:16],
             record.dataset,
             record.state.value,
             _accuracy(record),
             format_sol(record.earned).removesuffix(" SOL"),
         ]
-        for _, record in shown
+        for owner, record in rows
     ]
-    print_table([">round", "when", "data set", "state", "accuracy %", ">SOL"], table, flexible=2)
-    print(f"\n{format_rounds(len(rows))}, {format_sol(earned)} earned")
-    return 0
+    network = ["network"] if several else []
+    header = [">round", *network, "when", "data set", "state", "accuracy %", ">SOL"]
+    print_table(header, table, flexible=header.index("data set"))
+    print()
+    for genesis, (rounds, earned) in totals.items():
+        where = f" on {names.get(genesis, _LOCAL)}" if several else ""
+        print(f"{format_rounds(rounds)}, {format_sol(earned)} earned{where}")
 
 
 def _print_csv(rows: Sequence[tuple[Owner, RoundRecord]], costs: Mapping[tuple[Owner, int], int]) -> None:

@@ -35,6 +35,8 @@ def run_task(settings: Settings, preset: str) -> int:
 def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> int:
     """Run the daemon for all rounds or for ``settings.round``, and return the exit code.
 
+    The code is 0 if a signal stopped the daemon, but `EXIT_INTERRUPTED` if ``settings.round`` has not ended by then.
+
     Args:
         settings: the checked settings.
         preset: name of the preset, for display.
@@ -70,15 +72,19 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     wait = settings.round is None
 
     left_open: list[str] = []
+    interrupted = False
 
     async def work() -> RoundError | None:
+        nonlocal interrupted
         async with (
             keep_alive(os.environ),
             assemble(settings, wallet, reporter, preset=preset, wait_for_endpoint=wait) as daemon,
         ):
-            if await run_until_stopped(daemon, reporter.stopping):
+            interrupted = await run_until_stopped(daemon, reporter.stopping)
+            if interrupted:
                 left_open.extend(said_at_the_end(daemon.open_rounds(), time.time()))
                 left_open.append("Stopped. Run the same command again to resume.")
+            interrupted = interrupted and settings.round is not None and not daemon.ended
             return None if settings.round is None else failure_of(daemon.ended)
 
     with reporter:
@@ -92,7 +98,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
         reporter.say(line)
     if failure is not None:
         raise failure
-    return 0
+    return EXIT_INTERRUPTED if interrupted else 0
 
 
 def failure_of(ended: Sequence[RoundRecord]) -> RoundError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -41,6 +42,22 @@ async def test_a_run_prints_no_log_lines(world: World) -> None:
     out, error = await child.communicate()
     assert (child.returncode, b"Looking for rounds" in out, b"HTTP Request" in out) == (13, True, False)
     assert error.startswith(b"decloud_pl: Round 99 does not exist on this network.")
+
+
+async def test_an_interrupted_run_for_one_round_ends_with_130(world: World) -> None:
+    environ = {**os.environ, "DECLOUD_PRIVATE_KEY": str(world.wallet.signer)}
+    round_id = await world.post(model_cid="bafkreiaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+    command = [sys.executable, "-m", "decloud_pl", "task=round", f"round={round_id}", *world.overrides()]
+    child = await asyncio.create_subprocess_exec(*command, env=environ, stdout=asyncio.subprocess.PIPE)
+    assert child.stdout is not None
+    out = b""
+    while b"Looking for rounds" not in out:
+        line = await asyncio.wait_for(child.stdout.readline(), 60)
+        assert line, out.decode()
+        out += line
+    child.send_signal(signal.SIGINT)
+    rest = await child.stdout.read()
+    assert (await child.wait(), b"Run the same command again to resume." in rest) == (130, True)
 
 
 async def test_status_of_a_completed_round_without_a_share(

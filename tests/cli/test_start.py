@@ -115,3 +115,9 @@ def test_a_missing_private_key_is_reported_with_all_remedies(run: Any) -> None:
 def test_a_covered_preset_is_pointed_out(run: Any) -> None:
     run("config", "--set", "min_reward=0.5")
     assert "of the preset high-reward. To use the preset's values:" in run("start", "--preset", "high-reward").err
+
+
+def test_an_experiment_is_refused(run: Any) -> None:
+    """The daemon would join rounds and pay for them."""
+    refused = run("start", "task=experiment")
+    assert (refused.code, "Run `python -m decloud_pl task=experiment" in refused.err) == (3, True)

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from decloud_pl.cli.arguments import Override, command, given, overrides
+from decloud_pl.errors import ConfigError
 
 _DATASET = "data sets to train for, separated by commas"
 _PRESET = "a preset; `decloud-trainer config --preset list` lists them"
@@ -44,6 +45,10 @@ def run(plain: bool, **options: Any) -> int:
     from decloud_pl.config.layers import sources
 
     found = checked(sources(all_overrides(**options)))
+    if found.settings.task == "experiment":
+        raise ConfigError(
+            "`decloud-trainer start` does not run experiments.", fix="Run `python -m decloud_pl task=experiment …`."
+        )
     warn_if_covered(found)
     return run_daemon(found.settings, preset=found.preset, plain=plain)
 

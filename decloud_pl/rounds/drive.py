@@ -25,7 +25,7 @@ from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.failures import LOOK_AGAIN, Failures, InternalError
 from decloud_pl.rounds.joining import Joining
-from decloud_pl.rounds.life import Act, Finish, Wait, next_step
+from decloud_pl.rounds.life import Act, Finish, Wait, next_step, with_reward
 from decloud_pl.rounds.looks import Looks
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import WALLET_MINIMUM
@@ -154,6 +154,8 @@ class Driver:
                 match decided:
                     case Finish(state, reason):
                         self._looks.doubt(record, view, state)
+                        if state is State.CLAIMED:
+                            record = with_reward(record, view.round, view.submission)
                         self._end(self._steps.finish(record, state, reason))
                         return None
                     case Wait(state, reason, until):

@@ -6,7 +6,7 @@ crash, a lost event or a restart, even if the chain has changed in the meantime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from decloud_pl.domain import Round, RoundStatus, Submission
@@ -175,6 +175,14 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
     if submission.contribution_bps == 0:
         return Finish(State.UNREWARDED, f"the validator measured no gain and gave no share{_though(record)}")
     return Act("claim")
+
+
+def with_reward(record: RoundRecord, round_: Round | None, submission: Submission | None) -> RoundRecord:
+    """Return the record with its reward, also if another program claimed it: then the journal has no amount yet."""
+    if record.claimed_lamports is not None or round_ is None or submission is None:
+        return record
+    share = submission.contribution_bps
+    return replace(record, contribution_bps=share, claimed_lamports=round_.reward_of(share))
 
 
 def _though(record: RoundRecord) -> str:

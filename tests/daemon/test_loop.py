@@ -392,6 +392,22 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         await world.diary.reaches(round_id, State.CLAIMED)
 
 
+async def test_a_reward_that_another_program_claimed_counts(world: World) -> None:
+    async with world.daemon(auto_claim=False):
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    await world.complete(round_id)
+    await world.as_other(world.dialect.claim_reward(round_id, trainer=world.wallet.address), world.wallet)
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.CLAIMED)
+    with world.open_journal() as journal:
+        record = journal.get(round_id)
+    assert record is not None
+    assert (record.earned, record.contribution_bps) == (882_000_000, 10_000)
+
+
 async def test_an_empty_wallet_waits_for_money_or_asks_the_faucet(world: World) -> None:
     world.wallet = Wallet(Keypair())
     round_id = await world.post()

@@ -20,6 +20,7 @@ from torch import nn
 from decloud_pl.config import Settings, compose, load
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data.formats.digits import Digits
+from decloud_pl.data.source import ImageSplit, SplitName
 from decloud_pl.errors import ConfigError, TrainingError, TrainingStopped
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.inputs import ImageInput
@@ -289,6 +290,39 @@ def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_mode
     assert steps > 41  # an epoch has 21
     choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
     assert (choice["recipe"], choice["epochs"] > 2) == ("small", True)
+
+
+class SlowDigits(Digits):
+    """Reading the held-out part takes 60 s on the clock of the training."""
+
+    clock: ClassVar[Ticking]
+
+    def load(self, split: SplitName) -> ImageSplit:
+        if split == "held_out":
+            SlowDigits.clock.time += 60
+        return super().load(split)
+
+
+def test_the_time_for_reading_the_held_out_part_is_counted_once(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, finish_by=100.0, allow_packages=("tests",))
+    slow = {**plan.config.dataset, "_target_": f"{__name__}.SlowDigits"}
+    plan = dataclasses.replace(plan, config=dataclasses.replace(plan.config, dataset=slow))
+    SlowDigits.clock = clock = Ticking()
+    train_round(plan, Supervisor(monotonic=clock), now=0.0)
+    choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
+    assert 30 < choice["seconds"] < 40
+
+
+def test_a_chosen_recipe_has_a_budget_also_if_its_conditions_do_not_hold(
+    make_plan: MakePlan, tiny_model: BaseModel
+) -> None:
+    """Its values are in the configuration already, such as 60 epochs."""
+    plan = make_plan(
+        "out", "budget=compete", "recipe=finetune", "budget_seconds=3", base_model=tiny_model.weights, finish_by=1000.0
+    )
+    _, told, clock = train(plan)
+    assert clock.time < 1010
+    assert any("in 3 s" in one.note for one in told)
 
 
 def test_a_validation_every_few_batches_suits_a_recipe_with_fewer_batches(

@@ -112,6 +112,22 @@ def test_the_base_model_is_scored_once_behind_the_first_step_and_its_time_is_res
     assert (trainer.global_step, clock.time) == (4, 108)
 
 
+def test_the_time_for_reading_the_samples_is_not_that_of_a_scoring(tmp_path: Path) -> None:
+    """They are read once, but the reserve is a multiple of the time of a scoring."""
+    clock, heard = Clock(), []
+
+    def load() -> None:
+        clock.time += 30
+
+    def score() -> float:
+        clock.time += 4
+        return 0.1
+
+    baseline = BaselineCallback(score, on_scored=lambda *scored: heard.append(scored[2]), load=load, monotonic=clock)
+    fit(tmp_path, [baseline])
+    assert (heard, baseline.seconds) == ([4.0], 4.0)
+
+
 def test_a_fit_that_was_over_still_has_its_base_model_scored(tmp_path: Path) -> None:
     path, heard = tmp_path / "training.ckpt", []
     fit(tmp_path, [CheckpointCallback(path, fingerprint="x")], epochs=1)

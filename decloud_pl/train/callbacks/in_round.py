@@ -44,6 +44,7 @@ class RoundCallbacks:
 
     choice: Choice
     baseline: BaselineCallback
+    deadline: DeadlineCallback | None
     writer: UpdateWriter
     outbox: Outbox
     in_order: list[Callback]
@@ -87,7 +88,9 @@ class RoundCallbacks:
             )
         passed = None if deadline is None else deadline.share
         average = AverageWeights(network=network, passed=passed) if {"ema", "average"} & set(names) else None
-        baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
+        baseline = BaselineCallback(
+            judge.base_accuracy, on_scored=base_scored, load=judge.load, monotonic=supervisor.monotonic
+        )
         choice = Choice(setup.state, names, best, average, judge.select, supervisor, lambda: baseline.seconds)
         writer = judge.writer(setup.config.update, note=lambda text: supervisor.note("encode", text))
         writer = dataclasses.replace(writer, score=encoded)
@@ -111,4 +114,4 @@ class RoundCallbacks:
             setup.checkpoints(setup.round.folder / CHECKPOINT_FILE, supervisor),  # after the callbacks that it saves
             delta,
         ]
-        return cls(choice, baseline, writer, outbox, [one for one in callbacks if one is not None])
+        return cls(choice, baseline, deadline, writer, outbox, [one for one in callbacks if one is not None])

@@ -17,6 +17,7 @@ class BaselineCallback(Callback):
     Args:
         score: returns the base model's accuracy (0 to 1) or None. It must leave the trained network unchanged.
         on_scored: called with the trainer, the accuracy and the duration of the scoring in seconds.
+        load: reads the samples before the scoring. Its duration does not count.
         monotonic: returns the time in seconds.
     """
 
@@ -25,10 +26,12 @@ class BaselineCallback(Callback):
         score: Callable[[], float | None],
         *,
         on_scored: Callable[[Trainer, float | None, float], None],
+        load: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._score = score
         self._on_scored = on_scored
+        self._load = load
         self._monotonic = monotonic
         self._is_scored = False
         self.seconds = 0.0
@@ -45,6 +48,7 @@ class BaselineCallback(Callback):
         if self._is_scored or not trainer.is_global_zero:
             return
         self._is_scored = True
+        self._load()
         begun = self._monotonic()
         accuracy = self._score()
         self.seconds = self._monotonic() - begun

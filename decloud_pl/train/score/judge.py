@@ -88,6 +88,15 @@ class Judge:
             state = with_statistics_of(self._base, state, self._network)
         return {name: state[name] for name in self._base}
 
+    def load(self) -> None:
+        """Read the held-out part, so that the next scoring takes as long as each later one."""
+        if self._held_out is not None and not self.unmeasured:
+            try:
+                self._held_out.select.load()
+                self._held_out.judge.load()
+            except NotMeasured as error:
+                self.unmeasured = error.message
+
     def select(self, state: State) -> float | None:
         """Return the accuracy (0 to 1) of ``as_scored(state)`` on the ``select`` half; None if not measurable."""
         hits = self._select_hits(state)

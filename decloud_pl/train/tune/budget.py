@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from decloud_pl.durable import write_atomically
 from decloud_pl.train.fit import recipe as recipes
@@ -117,28 +118,32 @@ def _planned(
 ) -> Choice | None:
     """Measure this machine and choose a recipe; return None if no recipe is for the data set's kind of samples."""
     kind, samples, fingerprint = data.source.kind, data.training_samples, setup.plan.fingerprint()
-    of_kind = [one for one in known.values() if recipes.suits(one, kind=kind, samples=0, base=1.0, epochs=math.inf)]
+    # The values of a single recipe that the user chose already apply, whatever its conditions are.
+    is_chosen = bool(recipes.applied(setup.config))
+
+    def suited(*, samples: int, base: float, epochs: float) -> dict[str, Recipe]:
+        conditions: dict[str, Any] = {"kind": kind, "samples": samples, "base": base, "epochs": epochs}
+        return {name: one for name, one in known.items() if is_chosen or recipes.suits(one, **conditions)}
+
+    of_kind = suited(samples=0, base=1.0, epochs=math.inf)
     if not of_kind:
         return None
-    trial = _with(setup, of_kind[0])
+    trial = _with(setup, next(iter(of_kind.values())))
     per_sample = seconds_per_batch(trial, supervisor) / trial.config.datamodule["batch_size"]
+    data.held_out.select.load()  # only once, so its duration does not belong to that of a scoring
     begun = supervisor.monotonic()
     base = score(setup.state) or 0.0
     per_scoring = supervisor.monotonic() - begun
     left = supervisor.time_left()
     left -= seconds_after_the_fit(setup.candidates, per_scoring, left)
     pace = Pace(per_sample, per_scoring, min(left, setup.config.budget_seconds))
-    suited: Mapping[str, Recipe] = {
-        name: one
-        for name, one in known.items()
-        if recipes.suits(one, kind=kind, samples=samples, base=base, epochs=pace.epochs(samples))
-    }
+    fitting: Mapping[str, Recipe] = suited(samples=samples, base=base, epochs=pace.epochs(samples))
     share, result = recipes.race_share(setup.config), ""
     if share:
         begun = supervisor.monotonic()
-        suited, result = _raced(setup, suited, share, pace, samples, score, supervisor)
+        fitting, result = _raced(setup, fitting, share, pace, samples, score, supervisor)
         pace = dataclasses.replace(pace, left=pace.left - (supervisor.monotonic() - begun))
-    choice = choose(suited, pace, samples=samples, base=base, fingerprint=fingerprint)
+    choice = choose(fitting, pace, samples=samples, base=base, fingerprint=fingerprint)
     return dataclasses.replace(choice, note=f"{choice.note}{result}")
 
 

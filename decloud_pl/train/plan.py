@@ -28,6 +28,7 @@ LAST_UPDATE_FILE = "update-of-all-data.pt"
 BASE_WEIGHTS_FILE = "base.safetensors"
 CHECKPOINT_FILE = "training.ckpt"
 LOWER_RATE_CHECKPOINT_FILE = "lower-rate.ckpt"
+LOWER_RATE_UPDATE_FILE = "update-at-a-lower-rate.pt"
 PROBE_FILE = "probe.json"
 BUDGET_FILE = "budget.json"
 

@@ -128,7 +128,7 @@ def _train(
         return None
     if callbacks.outbox.update is None:
         raise TrainingError("The training was interrupted.", fix="Start it again.")
-    update = finish(callbacks.outbox.update)
+    update = finish(callbacks.outbox.update, judged)
     judged(update)
     return finish.with_last_fit(update, steps=fit.trainer.global_step)
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from decloud_pl.domain import Payout
+from decloud_pl.domain import Payout, Update
 from decloud_pl.errors import (
     ConfigError,
     MachineShortage,
@@ -27,7 +27,15 @@ from decloud_pl.errors import (
 from decloud_pl.models.quarantine.opened import OPENED_FILE, hand_over, recorded
 from decloud_pl.models.registry import build
 from decloud_pl.store.ipfs.unixfs import cid_of_file
-from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, CONFIG_FILE, ROUND_FILE, UPDATE_FILE, TrainingPlan
+from decloud_pl.train.plan import (
+    BASE_WEIGHTS_FILE,
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    LOWER_RATE_UPDATE_FILE,
+    ROUND_FILE,
+    UPDATE_FILE,
+    TrainingPlan,
+)
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 
@@ -177,7 +185,39 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePl
     assert steps["fit"] == []
     assert (steps["choose"][0], steps["choose"][-1]) == (21, 40)
     assert str(cid_of_file(update.path, update.profile)) == update.cid
-    assert sorted(path.name for path in made.round.folder.glob("*.pt")) == ["update.pt"]
+    assert update.path.name == LOWER_RATE_UPDATE_FILE
+
+
+def test_the_first_update_is_on_record_while_another_training_runs(make_plan: MakePlan) -> None:
+    made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.candidates=[lower_rate]")
+    recorded: list[Update] = []
+    heard: list[Progress] = []
+    with pytest.raises(TrainingStopped):
+        train_round(
+            made,
+            Supervisor(heard.append, lambda: any(one.stage == "choose" and one.step >= 20 for one in heard)),
+            judged=recorded.append,
+        )
+    (first,) = recorded
+    assert first.gain_low is not None
+    assert str(cid_of_file(first.path, first.profile)) == first.cid
+    better = train_round(made, Supervisor(), judged=recorded.append)
+    assert better is not None
+    assert better.path != first.path
+    assert str(cid_of_file(first.path, first.profile)) == first.cid
+
+
+def test_another_training_keeps_to_the_planned_time(make_plan: MakePlan) -> None:
+    """The first training has used it up. Further energy could cost more than the round pays."""
+    clock = itertools.count(0.0, 0.01)
+    rate = ("recipe=small", "recipe.optimizer.lr=1e-9", "update.candidates=[lower_rate]")
+    made = make_plan("a", "budget=compete", "budget_seconds=2", *rate, finish_by=1000.0)
+    heard: list[Progress] = []
+    update = train_round(made, Supervisor(heard.append, monotonic=clock.__next__), now=0.0)
+    assert update is not None
+    notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
+    assert notes == ["No time is left to train again at a lower learning rate."]
+    assert next(clock) < 10
 
 
 def test_another_training_accepts_callbacks_that_need_a_logger(make_plan: MakePlan, tmp_path: Path) -> None:
@@ -218,9 +258,7 @@ def test_another_training_that_fails_costs_nothing(make_plan: MakePlan) -> None:
         "The training at a lower learning rate failed: The training failed: RuntimeError: no second time. "
         "The update of the first training is kept."
     )
-    # The verdict on the kept update is the last message.
-    assert heard[-1].stage == "score"
-    assert heard[-1].note
+    assert update.gain_low is not None
 
 
 def test_a_training_that_diverges_is_made_again_at_a_lower_rate(make_plan: MakePlan) -> None:

@@ -58,6 +58,12 @@ class DeadlineCallback(Callback):
             self._share = max(self._share, self._resumed + (1 - self._resumed) * of_this_run)
         return self._share
 
+    def planned_seconds_left(self) -> float | None:
+        """Return how many of the planned seconds are left; None if the fit was planned by its number of steps."""
+        if self._planned_seconds is None or self._begun is None:
+            return self._planned_seconds
+        return max(0.0, self._planned_end - self._monotonic())
+
     def reserve(self, seconds: float) -> None:
         """Make the deadline ``seconds`` earlier. The planned time stays the same.
 

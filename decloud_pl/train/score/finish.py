@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.deadline import DeadlineCallback
 from decloud_pl.train.fit.setup import LOWER_RATE, FitSetup
 from decloud_pl.train.fit.trainer import make_callbacks
-from decloud_pl.train.plan import LOWER_RATE_CHECKPOINT_FILE
+from decloud_pl.train.plan import LOWER_RATE_CHECKPOINT_FILE, LOWER_RATE_UPDATE_FILE
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.score.choice import LEAST_TRAINING, SLACK, WRITE_AND_JUDGE
 from decloud_pl.train.score.gate import described
@@ -45,17 +46,22 @@ class Finisher:
     supervisor: Supervisor
     processes: int = 1
 
-    def __call__(self, update: Update) -> Update:
+    def __call__(self, update: Update, judged: Callable[[Update], None] = lambda _: None) -> Update:
         """Judge the fit's update and return it with the verdict.
 
-        If its gain is uncertain, and the plan and the time allow it, first train again at a lower rate. If the second
-        training is better, judge and return its update instead. If the second training fails, keep the first update.
+        If its gain is uncertain, and the plan and the time allow it, train again at a lower rate. If the second
+        training is better, judge and return its update instead. If the second training fails, return the first update.
+        ``judged`` is called with the first update before the second training, which may be killed.
 
         Raises:
             TrainingStopped: a stop was requested. After a restart, the judging begins again.
         """
-        update = self._or_of_a_lower_rate(update)
-        return self._judged(update)
+        if not self._wants_lower_rate():
+            return self._judged(update)
+        update = self._judged(update)
+        judged(update)
+        better = self._of_a_lower_rate(update)
+        return update if better is None else self._judged(better)
 
     def with_last_fit(self, update: Update, *, steps: int) -> Update:
         """Run a last fit (see `LastFit`) and return its update. If that is impossible, return the judged ``update``.
@@ -69,16 +75,22 @@ class Finisher:
         last = LastFit(self.setup, self.judge, callbacks.writer, self.supervisor, weights, steps, seconds)
         return last.after(update)
 
-    def _or_of_a_lower_rate(self, update: Update) -> Update:
+    def _wants_lower_rate(self) -> bool:
         choice = self.callbacks.choice
         if "lower_rate" not in choice.candidates or self.judge.seems_certain(choice.weights):
-            return update
+            return False
         self.supervisor.check_stop()
-        if self.supervisor.time_left() < (LEAST_TRAINING + WRITE_AND_JUDGE) * choice.seconds():
+        least = LEAST_TRAINING * choice.seconds()
+        if min(self.supervisor.time_left() - WRITE_AND_JUDGE * choice.seconds(), self._planned_left()) < least:
             self.supervisor.note("choose", "No time is left to train again at a lower learning rate.")
-            return update
+            return False
+        return True
+
+    def _of_a_lower_rate(self, update: Update) -> Update | None:
+        """Train again at a lower rate. Return the new update if it is better; None if ``update`` is to be kept."""
+        choice = self.callbacks.choice
         try:
-            weights, words = self._train_again()
+            weights, words = self._train_again(self._planned_left())
         except TrainingStopped:
             raise
         except (TrainingError, ConfigError) as error:
@@ -86,8 +98,9 @@ class Finisher:
             words = f"The training at a lower learning rate failed: {error.message} {_KEPT}"
         self.supervisor.note("choose", words)
         if weights is None or (self.judge.select(weights) or 0.0) <= (choice.accuracy or 0.0):
-            return update
-        better, _ = self.callbacks.writer.write(update.path, weights)
+            return None
+        # Another file: until this one is judged, the record names the first.
+        better, _ = self.callbacks.writer.write(update.path.with_name(LOWER_RATE_UPDATE_FILE), weights)
         choice.weights = weights  # a last fit continues from them
         return dataclasses.replace(better, stopped_early=update.stopped_early)
 
@@ -101,7 +114,8 @@ class Finisher:
         if "lower_rate" not in self.setup.candidates:
             raise diverged
         self.supervisor.note("choose", diverged.message)
-        weights, words = self._train_again()
+        # Without this training there is nothing to submit, so it gets the whole planned time.
+        weights, words = self._train_again(self.setup.planned_seconds or math.inf)
         self.supervisor.note("choose", words)
         if weights is None:
             raise diverged
@@ -135,8 +149,14 @@ class Finisher:
             withheld=verdict.withheld,
         )
 
-    def _train_again(self) -> tuple[State | None, str]:
-        """Fit again from the base model at a lower rate, with a separate checkpoint.
+    def _planned_left(self) -> float:
+        """Return how many of the seconds that were planned for the training are left. Each further fit costs energy."""
+        deadline = self.callbacks.deadline
+        left = None if deadline is None else deadline.planned_seconds_left()
+        return math.inf if left is None else left
+
+    def _train_again(self, seconds: float) -> tuple[State | None, str]:
+        """Fit again from the base model at a lower rate for at most ``seconds``, with a separate checkpoint.
 
         Return the best weights (None if the fit is not possible), and a sentence that says what was done or why not.
         """
@@ -154,13 +174,14 @@ class Finisher:
             network=network,
             score=self.judge.select,
             report=lambda accuracy: supervisor.report(Progress("evaluate", accuracy=accuracy)),
+            by_score=setup.source is None,
         )
         callbacks: list[Callback] = [best, *make_callbacks(setup.plan)]
         passed = None
         if supervisor.finish_at is not None:
             stop_at = supervisor.finish_at - (WRITE_AND_JUDGE + SLACK) * self.callbacks.baseline.seconds
-            seconds = setup.planned_seconds
-            deadline = DeadlineCallback(stop_at, monotonic=supervisor.monotonic, planned_seconds=seconds)
+            planned = seconds if math.isfinite(seconds) else None
+            deadline = DeadlineCallback(stop_at, monotonic=supervisor.monotonic, planned_seconds=planned)
             callbacks.append(deadline)
             passed = deadline.share
         callbacks.append(ProgressCallback(supervisor.report, passed))

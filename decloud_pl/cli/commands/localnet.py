@@ -3,6 +3,7 @@
 Runs the on-chain program, an RPC server, a store gateway, a creator and a validator. Only programs on this machine can
 reach the network. The home folder contains the state, the store, and the wallets of the creator and the validator. The
 command prints a line for each step of a round: posted, claimed by the validator, joined, submitted, scored and paid.
+The network downloads no data sets. The command `datasets --download NAME` does.
 
 Examples:
   decloud-trainer localnet

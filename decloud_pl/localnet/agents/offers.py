@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from decloud_pl.chain.dialect import Dialect
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Kind
-from decloud_pl.errors import DatasetError, UsageError, nearest
+from decloud_pl.errors import DatasetError, DatasetNotFound, UsageError, nearest
 from decloud_pl.models.registry import ARCHITECTURES
 
 MAPPINGS: Mapping[str, str] = {"custom": "digits"}
@@ -47,8 +48,8 @@ def make_offers(
 
     Raises:
         UsageError: a name is unknown, or no architecture fits a data set.
-        DatasetError: the validator cannot score a data set, because the catalog does not have it or its files are
-            missing.
+        DatasetError: the validator cannot score a data set, because the catalog does not have it.
+        DatasetNotFound: the validator cannot score a data set, because its files are missing.
     """
     for name in architectures:
         if name not in ARCHITECTURES:
@@ -63,7 +64,10 @@ def make_offers(
                 else "Use a name that the chain has, for example custom, which stands for the digits."
             )
             raise UsageError(f"The network has no data set {dataset!r}.", fix=hint)
-        entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry
+        try:
+            entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry
+        except DatasetNotFound as error:  # its remedy names settings, which the network does not have
+            raise DatasetNotFound(error.message, fix=_how_to_get(MAPPINGS.get(dataset, dataset), data)) from None
         if entry is None:
             raise DatasetError(f"The catalog has no data set {dataset}, so the validator cannot score it.")
         fitting = [name for name in architectures or (_DEFAULTS[entry.kind],) if ARCHITECTURES[name].kind == entry.kind]
@@ -74,3 +78,10 @@ def make_offers(
             )
         offers.append(Offer(dataset, fitting[0], entry.num_classes))
     return tuple(offers)
+
+
+def _how_to_get(dataset: str, data: DataFolder) -> str:
+    command = f"decloud-trainer datasets --download {dataset}"
+    if data.folder == DataFolder.from_node(None).folder:
+        return f"Run `{command}`, or name the folder that has them with --data."
+    return f"Run `{command} data.folder={shlex.quote(str(data.folder))}`, or name another folder with --data."

@@ -42,8 +42,16 @@ def test_what_cannot_be_offered(data: DataFolder) -> None:
         make_offers(["imdb"], [], data, get_dialect())
 
 
-def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_is_missing_and_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = "The files of the data set svhn are not on this machine."
     assert main(["localnet", "--dataset", "svhn", "--data", str(tmp_path)]) == 8
-    assert "The files of the data set svhn are not on this machine" in capsys.readouterr().err
+    command = f"`decloud-trainer datasets --download svhn data.folder={tmp_path}`"
+    assert capsys.readouterr().err == f"decloud-trainer: {missing} Run {command}, or name another folder with --data.\n"
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    assert main(["localnet", "--dataset", "svhn"]) == 8
+    fix = "Run `decloud-trainer datasets --download svhn`, or name the folder that has them with --data."
+    assert capsys.readouterr().err == f"decloud-trainer: {missing} {fix}\n"
     assert main(["localnet", "--open-rounds", "0"]) == 2
     assert "--open-rounds must be at least 1 (got 0)" in capsys.readouterr().err

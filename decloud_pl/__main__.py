@@ -1,4 +1,4 @@
-"""``python -m decloud_pl KEY=VALUE …``: run the daemon, one round or an experiment, with all of Hydra's flags."""
+"""``python -m decloud_pl KEY=VALUE …``: run the daemon, one round or an experiment, with Hydra's flags."""
 
 from __future__ import annotations
 

@@ -18,19 +18,20 @@ def run(arguments: Sequence[str]) -> int:
     """Run Hydra with these flags and overrides, and return the exit code.
 
     Raises:
-        UsageError: a flag is unknown, or flags contradict each other.
+        UsageError: a flag is unknown or not supported, or flags contradict each other.
         ConfigError: a setting is invalid.
     """
     if "--version" in arguments:
         print(f"decloud_pl {__version__}")
         return 0
     flags, overrides = _split(arguments)
-    if flags.help and not (flags.config_name or flags.config_path or flags.config_dir):
+    _refuse_unused(flags)
+    if flags.help:
         from decloud_pl.cli.hydra_help import help_text
 
         print(help_text(overrides, resolve=flags.resolve))
         return 0
-    if flags.help or flags.hydra_help or flags.shell_completion:
+    if flags.hydra_help or flags.shell_completion:
         from decloud_pl.config.layers import sources
         from decloud_pl.config.load import composed
 
@@ -88,3 +89,21 @@ def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.error = refuse  # type: ignore[method-assign]
     flags = parser.parse_intermixed_args(list(arguments))
     return flags, list(flags.overrides)
+
+
+def _refuse_unused(flags: argparse.Namespace) -> None:
+    """Refuse the flags that name other settings for Hydra. A run composes its settings itself and would ignore them."""
+    if flags.experimental_rerun is not None:
+        raise UsageError("--experimental-rerun is not supported.", fix="Repeat the settings of that run instead.")
+    is_main = flags.config_name in (None, "config")
+    given = {"--config-path": flags.config_path, "--config-name": not is_main, "--config-dir": flags.config_dir}
+    flag = next((name for name, value in given.items() if value), None)
+    if flag is not None:
+        from decloud_pl.config.schema import default_home
+        from decloud_pl.config_dir import USER_CONF
+
+        conf = default_home() / USER_CONF
+        raise UsageError(
+            f"{flag} is not supported, because the settings come from the program's files and from {conf}.",
+            fix=f"Put the file into the folder of its group, for example {conf}/preset/mine.yaml, and add preset=mine.",
+        )

@@ -164,6 +164,13 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["--cfg", "jobb"], 2, "invalid choice: 'jobb'"),
     (["--fly"], 2, "Unrecognized arguments: --fly."),
     (["-m", "--cfg", "job", "task=experiment", "epochs=1,2"], 2, "but a sweep has several."),
+    # A run would ignore these flags.
+    (["--config-dir", "mine", "task=round", "round=0"], 2, "--config-dir is not supported, because the settings come"),
+    (["-cn", "mine", "-m", "task=experiment", "epochs=1,2"], 2, "conf/preset/mine.yaml, and add preset=mine."),
+    (["--cfg", "job", "--config-path=/mine"], 2, "--config-path is not supported"),
+    (["--info", "config", "-cd", "mine"], 2, "--config-dir is not supported"),
+    (["--help", "-cd", "mine"], 2, "--config-dir is not supported"),
+    (["--experimental-rerun", "run.pickle"], 2, "Repeat the settings of that run instead."),
 ]
 
 
@@ -225,9 +232,10 @@ def test_the_help_shows_settings_and_choices_but_no_keys(tmp_path: Path, home: P
 
 
 @pytest.mark.slow
-def test_the_help_with_another_folder_is_hydras_own(tmp_path: Path, home: Path) -> None:
-    done = hydra(tmp_path, home, "--help", "--config-dir", str(tmp_path))
+def test_hydras_own_help_lists_the_flags(tmp_path: Path, home: Path) -> None:
+    done = hydra(tmp_path, home, "--hydra-help")
     assert done.returncode == 0
+    assert "--multirun,-m : " in done.stdout
     assert "== Configuration groups ==" in done.stdout
 
 

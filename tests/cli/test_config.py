@@ -353,6 +353,9 @@ def test_edit_mends_a_broken_file(run: Any, home: Path, tmp_path: Path, monkeypa
     assert sorted(path.name for path in home.iterdir()) == [".config.json.lock", "config.json"]
     editor(tmp_path, monkeypatch, "")
     assert "Nothing was changed." in run("config", "--edit").out
+    assert run("config", "--edit", "--json").document == {"path": str(home / "config.json"), "saved": False}
+    editor(tmp_path, monkeypatch, "path.write_text('{\"epochs\": 5}')")
+    assert run("config", "--edit", "--json").document == {"path": str(home / "config.json"), "saved": True}
 
 
 def test_edit_keeps_the_old_file_when_the_new_one_is_wrong(

@@ -67,7 +67,7 @@ def run(
     elif reset:
         change.reset(json=as_json)
     elif edit:
-        change.edit()
+        change.edit(json=as_json)
     elif preset in (None, "list"):
         shown.print_presets(json=as_json)
     else:

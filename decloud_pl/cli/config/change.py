@@ -95,7 +95,7 @@ def keep_preset(name: str, *, json: bool) -> None:
     print_result({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
 
 
-def edit() -> None:
+def edit(*, json: bool) -> None:
     """Open config.json in the user's editor, even if the file is invalid. Save the edited text only if it is valid."""
     home = default_home()
     file = ConfigFile(home)
@@ -107,7 +107,8 @@ def edit() -> None:
     text = edited(file.path, to_json({}), check)
     if text is not None:
         file.write_text(text)
-    print("Nothing was changed." if text is None else f"Saved in {file.path}")
+    words = "Nothing was changed." if text is None else f"Saved in {file.path}"
+    print_result({"path": str(file.path), "saved": text is not None}, words, json=json)
 
 
 def reset(*, json: bool) -> None:

@@ -79,4 +79,4 @@ def _again(error: DecloudError) -> bool:
     if not sys.stdin.isatty():
         return False
     print(error, file=sys.stderr)
-    return click.confirm("Edit again", default=True)
+    return click.confirm("Edit again", default=True, err=True)

@@ -83,6 +83,8 @@ def test_many_are_cut_off_and_another_program_is_left_out(run: Any, home: Path) 
     said = run("validators").out
     assert said.endswith("10 more are known. Use --limit 0 to show all.\n")
     assert len(run("validators", "--limit", "0").out.splitlines()) == 61
+    for limit, count in (([], 60), (["--limit", "0"], 60), (["--limit", "2"], 2)):
+        assert len(run("validators", "--json", *limit).document["validators"]) == count
     with journal_in(home, "another") as journal:
         store_rounds(journal, [SeenRound(1, CREATOR, "strange", "completed", 1)])
     assert "strange" not in run("validators", "--limit", "0").out

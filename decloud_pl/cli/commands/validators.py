@@ -21,14 +21,18 @@ from decloud_pl.cli.arguments import as_json, command, overrides
 if TYPE_CHECKING:
     from decloud_pl.journal.track_record import TrackRecord
 
+_USUAL_LIMIT = 50
+
 
 @command(__doc__)
 @click.option("--creators", is_flag=True, help="show creators instead of validators")
 @click.option("--long", is_flag=True, help="show whole addresses")
-@click.option("--limit", type=click.IntRange(0), default=50, help="show the N with the most rounds (50); 0 for all")
+@click.option(
+    "--limit", type=click.IntRange(0), help="show the N with the most rounds (50; all with --json); 0 for all"
+)
 @as_json
 @overrides
-def run(creators: bool, long: bool, limit: int, as_json: bool, overrides: list[str]) -> int:
+def run(creators: bool, long: bool, limit: int | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.journal.reader import JournalReader
@@ -40,11 +44,14 @@ def run(creators: bool, long: bool, limit: int, as_json: bool, overrides: list[s
     owner = latest_network(path, settings.network.program_id)
     with JournalReader(path, owner) as journal:
         records, now = track_records(journal, "creator" if creators else "validator"), journal.now()
+    if limit is None:
+        limit = 0 if as_json else _USUAL_LIMIT
+    shown = records[: limit or None]
     if as_json:
         document = {
             "network": owner.network,
             "program_id": owner.program_id,
-            "creators" if creators else "validators": [dataclasses.asdict(record) for record in records],
+            "creators" if creators else "validators": [dataclasses.asdict(record) for record in shown],
         }
         print_json(document)
         return 0
@@ -52,7 +59,6 @@ def run(creators: bool, long: bool, limit: int, as_json: bool, overrides: list[s
         who = "creators" if creators else "validators"
         print(f"No {who} are known yet. The daemon keeps their record while it runs: decloud-trainer start")
         return 0
-    shown = records[: limit or None]
     if creators:
         headings = ["creator", ">completed", ">abandoned", ">models refused", "last round"]
         print_table(headings, [_creator(record, now, long=long) for record in shown])

@@ -141,6 +141,10 @@ def test_set_keeps_settings(
         (["--show", "--reset"], 2, "--show and --reset cannot be used together."),
         (["--set", "epochs=2", "batch_size=3"], 2, "To save it, use --set batch_size=3."),
         (["--show", "epoch=2"], 3, "Did you mean 'epochs'?"),
+        (["--set", "epochs=2", "--keyring"], 2, "--keyring applies only to secrets, and epochs is not one."),
+        (["--unset", "seed", "--keyring"], 2, "--keyring works only with --set."),
+        (["--preset", "list", "--keyring"], 2, "--keyring works only with --set."),
+        (["--unset", "seed", "--origin"], 2, "--origin works only with --show."),
     ],
 )
 def test_an_invalid_change_is_refused_with_one_message(

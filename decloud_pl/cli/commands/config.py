@@ -58,6 +58,10 @@ def run(
         raise UsageError(
             f"{overrides[0]} without --set works only with --show.", fix=f"To save it, use --set {overrides[0]}."
         )
+    if keyring and not changes["set"]:
+        raise UsageError("--keyring works only with --set.", fix="Leave it out.")
+    if origin and chosen not in ([], ["--show"]):
+        raise UsageError("--origin works only with --show.", fix="Leave it out.")
     from decloud_pl.cli.config import change, shown
 
     if chosen in ([], ["--show"]):

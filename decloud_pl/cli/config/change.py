@@ -79,6 +79,11 @@ def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -
     """Make the changes that the options of one call request. If one is invalid, nothing changes."""
     home = default_home()
     changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
+    if keyring and not any(one.secret for one in changes):
+        raise UsageError(
+            f"--keyring applies only to secrets, and {changes[0].setting} is not one.",
+            fix="Leave out --keyring: config.json holds all other settings.",
+        )
     changes += [Change(find(name, home).name) for name in options["unset"]]
     for option in _PAIRS:
         changes += [_pair(text, option) for text in options[f"add_{option}"]]

@@ -255,6 +255,22 @@ def test_a_relative_path_is_saved_as_an_absolute_one(
         assert kept(home)[setting.partition("=")[0]] == kept_as
 
 
+def test_relative_paths_of_data_sets_are_saved_as_absolute_ones(
+    run: Any, home: Path, mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write("kmnist", tmp_path / "kmnist")
+    (tmp_path / "reviews.csv").write_text("review,stars\ngood,1\nbad,0\n" * 20)
+    paths = "imdb:./reviews.csv?text=review&label=stars,mnist:data,kmnist:~/kmnist"
+    ran = run("config", "--set", f"paths={paths}")
+    assert (ran.code, ran.err) == (0, "")
+    assert kept(home)["paths"] == {
+        "imdb": f"{tmp_path}/reviews.csv?text=review&label=stars",
+        "mnist": str(mnist),
+        "kmnist": "~/kmnist",
+    }
+
+
 def test_several_addresses_for_notifications(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = "json://127.0.0.1:1/one json://127.0.0.1:1/two"
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{addresses}\n"))

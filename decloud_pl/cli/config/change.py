@@ -171,8 +171,19 @@ def _absolute(setting: Setting, value: Value) -> Value:
     """
     if setting.name == "keypair_path":
         return absolute(str(value))
-    is_relative = setting.name in _FOLDERS and isinstance(value, str) and value[:1] not in ("", "/", "~", "$")
-    return str(Path.cwd() / str(value)) if is_relative else value
+    if setting.name == "paths" and isinstance(value, dict):
+        return {name: _resolved(path) if _is_relative(path) else path for name, path in value.items()}
+    return str(Path.cwd() / str(value)) if setting.name in _FOLDERS and _is_relative(value) else value
+
+
+def _is_relative(value: Value) -> bool:
+    return isinstance(value, str) and value[:1] not in ("", "/", "~", "$")
+
+
+def _resolved(path: str) -> str:
+    """Return the absolute path of a data set. A text table's path may end with columns: reviews.csv?text=review."""
+    place, mark, columns = path.partition("?")
+    return f"{Path(place).expanduser().resolve()}{mark}{columns}"
 
 
 def _pair(text: str, option: str) -> Change:
@@ -181,7 +192,5 @@ def _pair(text: str, option: str) -> Change:
         fix = f"Example: --add-{option} {_PAIRS[option]}."
         raise UsageError(f"--add-{option} {text!r} is not a pair.", fix=fix)
     if option == "path":
-        # The path of a text table may end with column names: reviews.csv?text=review.
-        place, mark, columns = value.partition("?")
-        value = f"{Path(place).expanduser().resolve()}{mark}{columns}"
+        value = _resolved(value)
     return Change(f"{option}s", value, value, key)

@@ -271,6 +271,27 @@ def test_relative_paths_of_data_sets_are_saved_as_absolute_ones(
     }
 
 
+def test_the_shown_form_of_a_value_can_be_typed(run: Any, home: Path) -> None:
+    assignments = (
+        "tune.rates=[0.3, 1, 3]",
+        "callbacks=[lr_monitor,device_stats]",
+        'trainer.limit_val_batches={"a": [1, true]}',
+        "datasets=mnist,cifar10",
+        "mappings=custom:digits,sst2:imdb",
+        "auto_train=no",
+        "trainer.precision=bf16-mixed",
+    )
+    lines = run("config", *(word for text in assignments for word in ("--set", text))).out.splitlines()
+    printed = dict(line.split(" = ", maxsplit=1) for line in lines)
+    rows = (line.split(maxsplit=1) for line in run("config", "--show").out.splitlines())
+    shown = {row[0]: row[1] for row in rows if row and row[0] in printed}
+    saved = kept(home)
+    for typed in (printed, shown):
+        (home / "config.json").unlink()
+        assert run("config", *(word for name in printed for word in ("--set", f"{name}={typed[name]}"))).code == 0
+        assert kept(home) == saved
+
+
 def test_several_addresses_for_notifications(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = "json://127.0.0.1:1/one json://127.0.0.1:1/two"
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{addresses}\n"))

@@ -151,7 +151,7 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     word = ask_secret(setting.name) if asked else word
     if setting.kind != "secret":
         value = _absolute(setting, from_text(setting, word, f"--set {setting.name}"))
-        return Change(setting.name, value, to_display(redact_tree(value)))
+        return Change(setting.name, value, to_display(redact_tree(value), setting.kind))
     if not asked:
         print(
             f"Your shell's history contains {setting.name} now. "

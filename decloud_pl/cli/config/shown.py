@@ -42,10 +42,11 @@ MAIN = (
 
 @dataclass(frozen=True)
 class Shown:
-    """A setting as ``config --show`` prints it, with secrets masked and URLs redacted."""
+    """A setting as ``config --show`` prints it, with secrets masked and URLs redacted. For ``kind``, see `Setting`."""
 
     name: str
     value: Any
+    kind: str
     origin: str
 
 
@@ -68,12 +69,12 @@ def show(composed: Composed) -> list[Shown]:
             value = list(value_at(settings, name) or ())
             if not value:
                 continue
-        found.append(Shown(name, value, given.origin(place)))
+        found.append(Shown(name, value, setting.kind, given.origin(place)))
     # A key of a group without a fixed schema is shown only if config.json sets it, or if its short name cannot express
     # the value.
     own = [entry.name for entry in given.kept.values() if entry.name not in (*leaves(given.home), *OLD, *outside)]
     own += [place for short, place in SHORT.items() if value_at(settings, short) is None and place not in own]
-    return found + [Shown(name, redact_tree(value_at(settings, name)), given.origin(name)) for name in own]
+    return found + [Shown(name, redact_tree(value_at(settings, name)), "any", given.origin(name)) for name in own]
 
 
 def value_at(settings: object, place: str) -> Any:
@@ -119,7 +120,7 @@ def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> Non
             document["origins"] = {entry.name: entry.origin for entry in entries}
         print_json(document)
         return
-    rows = [[entry.name, to_display(entry.value) or "-", entry.origin] for entry in entries]
+    rows = [[entry.name, to_display(entry.value, entry.kind) or "-", entry.origin] for entry in entries]
     if origin:
         print_table(["setting", "value", "origin"], rows, flexible=1)
     else:

@@ -69,7 +69,7 @@ class Wizard:
         print("Check your settings with `decloud-trainer doctor`, then run `decloud-trainer start`.")
 
     def _now(self, name: str) -> str:
-        return to_display(self._shown(self._values)[name])
+        return to_display(self._shown(self._values)[name], find(name, self._home).kind)
 
     def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
         return {entry.name: entry.value for entry in show(self._once(composed, values, self._composed))}

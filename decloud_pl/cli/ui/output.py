@@ -88,16 +88,19 @@ def _wrapped(text: str, size: int) -> list[str]:
     return [*lines, text]
 
 
-def to_display(value: object) -> str:
-    """Return a setting's value in the form in which a user can type it."""
+def to_display(value: object, kind: str) -> str:
+    """Return a setting's value in the form in which a user can type it. ``kind`` is the kind of the setting."""
     if value is None:
         return ""
+    if kind == "any" and not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return ",".join(f"{key}:{to_display(item)}" for key, item in value.items())
+        return ",".join(f"{key}:{item}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ",".join(to_display(item) for item in value)
+        listed = ",".join(map(str, value))
+        return f"[{listed}]" if kind == "choice" else listed
     return str(value)
 
 

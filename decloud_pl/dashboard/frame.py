@@ -128,9 +128,9 @@ class Frame:
             if len(self._shown.wallets) > 1:
                 choice = ui.select(dict(self._shown.wallets), label="Wallet", value=self._shown.chosen)
                 choice.props("dense outlined options-dense")
-                choice.on_value_change(
-                    lambda event: ui.navigate.to(f"{self._path}?{urlencode({'owner': event.value})}")
-                )
+                # Another wallet may not have the round of this page.
+                path = self._path if self._path in PAGES else "/rounds"
+                choice.on_value_change(lambda event: ui.navigate.to(f"{path}?{urlencode({'owner': event.value})}"))
             self._colours()
 
     def _colours(self) -> None:

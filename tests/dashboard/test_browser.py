@@ -14,7 +14,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from decloud_pl.journal.audits import Audit, store_audit
 from decloud_pl.journal.record import State
+from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.track_record import SeenRound, store_rounds
+from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Skipped, Training
 from tests.dashboard.conftest import CREATOR, OWNER, VALIDATOR, Home, record
 
@@ -104,6 +106,21 @@ def test_a_round_says_whether_it_was_paid_correctly(page: WebDriver, url: str, h
     until(page, lambda: "paid 10 %, fair 60 % ± 1.5 %" in text_of(page, ".cards"))
     assert "unfair" in text_of(page, ".cards")
     assert errors(page) == []
+
+
+@pytest.mark.parametrize(("path", "target"), [("/rounds/2", "/rounds"), ("/log", "/log")])
+def test_another_wallet_opens_a_page_that_exists(page: WebDriver, url: str, home: Home, path: str, target: str) -> None:
+    other = OWNER._replace(wallet="OtherWallet")
+    home.journal.close()  # it is locked
+    home.journal = Journal(home.path / JOURNAL_FILE, other)
+    home.journal.save(record(70, State.FAILED))
+    go(page, url, f"{path}?owner={OWNER.folder}")
+    page.find_element(By.CSS_SELECTOR, "[aria-label=Wallet]").click()
+    until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, ".q-menu .q-item")) == 2)
+    options = page.find_elements(By.CSS_SELECTOR, ".q-menu .q-item")
+    next(option for option in options if "Other" in option.text).click()
+    until(page, lambda: page.current_url.endswith(f"{target}?owner={other.folder}"))
+    until(page, lambda: "Round" in text_of(page, "h1") or text_of(page, "h1") == "Log")
 
 
 def test_it_follows_what_happens(page: WebDriver, home: Home) -> None:

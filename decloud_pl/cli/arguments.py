@@ -122,8 +122,9 @@ class RoundNumber(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
-        if not text.isascii() or not text.isdigit() or int(text) >= 2**64:
-            self.fail(f"{text!r} is not the ID of a round.", param, ctx)
+        if not re.fullmatch("[0-9]{1,20}", text) or int(text) >= 2**64:  # Python converts no more than 4,300 digits
+            shown = text if len(text) <= 40 else f"{text[:39]}…"
+            self.fail(f"{shown!r} is not the ID of a round.", param, ctx)
         return int(text)
 
 

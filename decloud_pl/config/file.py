@@ -161,6 +161,15 @@ def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
     return values
 
 
+def check_text(values: Mapping[str, Value]) -> None:
+    """Raise `ConfigError` if a name or a value contains text that a file in UTF-8 cannot hold."""
+    for name, value in values.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{name} contains characters that are not UTF-8.", fix="Write them in UTF-8.") from None
+
+
 def to_json(values: Mapping[str, Value]) -> str:
     """Return the text of a config.json."""
     return json.dumps({"version": VERSION, **values}, indent=2, ensure_ascii=False) + "\n"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from decloud_pl.config import names
-from decloud_pl.config.file import ConfigFile
+from decloud_pl.config.file import ConfigFile, check_text
 from decloud_pl.config.group_files import DEFINED_GROUPS, definition, leaves_of, parts_of
 from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PLACES, PRESET, find, groups, secret_names, storages
 from decloud_pl.config.schema import CONFIG_FILE, default_home
@@ -175,6 +175,7 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
     Raises:
         ConfigError: a name or a value is invalid, or a layer sets two names of one value to different values.
     """
+    check_text(values)
     kept = _layer(CONFIG_FILE, (Assignment(find(key, home).path, one, CONFIG_FILE) for key, one in values.items()))
     given = _layer("The environment", _variables(environ or {}, home))
     merged = {**_below(kept, given), **given}
@@ -293,6 +294,8 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
         read = value if parsed.is_sweep_override() else parsed.value()
     except HydraException:
         pass  # composing raises the same error
+    except ValueError as error:  # Python converts no text of more than 4,300 digits
+        raise ConfigError(f"The number in {name} has too many digits.", fix="Write a smaller number.") from error
     sign = "++" if key == name and re.match(r"(mappings|paths)\b", name) else key.removesuffix(name)
     entries = [Assignment(place, one, COMMAND_LINE) for place, one in leaves_of({name: read})]
     return f"{sign}{PLACES.get(name, name)}{equals}{names.to_place(name, value)}", entries

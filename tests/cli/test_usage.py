@@ -52,6 +52,7 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["join"], 2, "join needs the ID of a round."),
         (["join", "one"], 2, "'one' is not the ID of a round."),
         (["join", str(2**64)], 2, "is not the ID of a round."),
+        (["join", "1" * 5_000], 2, "is not the ID of a round."),
         (["status", "one"], 2, "'one' is not the ID of a round."),
         (["claim"], 2, "claim needs either the ID of a round or --all."),
         (["claim", "1", "--all"], 2, "claim needs either the ID of a round or --all."),

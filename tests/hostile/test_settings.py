@@ -24,6 +24,7 @@ KEPT: dict[str, Callable[[Path], object]] = {
     "a name of a megabyte": lambda path: path.write_text('{"' + "e" * (1 << 20) + '": 1}'),
     "a value in escape sequences": lambda path: path.write_text('{"optimizer": "\\u001b[2J\\r\\n"}'),
     "an interpolation": lambda path: path.write_text('{"network": "${oc.env:HOME}"}'),
+    "half a character": lambda path: path.write_text('{"metrics.host": "\\udcff"}'),
 }
 
 
@@ -47,6 +48,7 @@ ON_THE_LINE = {
     "an open quote": "datasets=['x",
     "not a number": "learning_rate=nan",
     "an infinite number": "learning_rate=inf",
+    "a number of 5,000 digits": "epochs=" + "1" * 5_000,
     "an escape sequence": "epochs=\x1b[31m1",
     "a name in escape sequences": "\x1b[31mepochs=1",
     "a line break": "epochs=1\nepochs=2",

@@ -83,7 +83,7 @@ def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
-        raise UsageError(f"{message[:1].upper()}{message[1:]}.", fix="See `python -m decloud_pl --help`.")
+        raise UsageError(f"{message[:1].upper()}{message[1:]}.", fix="See `python -m decloud_pl --hydra-help`.")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]

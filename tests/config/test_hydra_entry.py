@@ -162,7 +162,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["mappings.custom=digit"], 3, "mappings: unknown data set 'digit'. Did you mean 'digits'?"),
     (["paths.mnits=/data"], 3, "paths: unknown data set 'mnits'. Did you mean 'mnist'?"),
     (["--cfg", "jobb"], 2, "invalid choice: 'jobb'"),
-    (["--fly"], 2, "Unrecognized arguments: --fly."),
+    (["--fly"], 2, "Unrecognized arguments: --fly. See `python -m decloud_pl --hydra-help`."),
     (["-m", "--cfg", "job", "task=experiment", "epochs=1,2"], 2, "but a sweep has several."),
     # A run would ignore these flags.
     (["--config-dir", "mine", "task=round", "round=0"], 2, "--config-dir is not supported, because the settings come"),

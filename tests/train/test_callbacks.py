@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
 from decloud_pl.data.formats.digits import Digits
+from decloud_pl.errors import TrainingStopped
 from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.callbacks.average import AverageWeights
 from decloud_pl.train.callbacks.best import BestWeights
@@ -48,6 +51,7 @@ def fit(
     epochs: int = 3,
     checkpoint: Path | None = None,
     validates: bool = False,
+    **options: Any,
 ) -> Trainer:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
@@ -60,10 +64,10 @@ def fit(
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        limit_train_batches=STEPS,
         limit_val_batches=1.0 if validates else 0,
         num_sanity_val_steps=0,
         default_root_dir=tmp_path,
+        **{"limit_train_batches": STEPS, **options},
     )
     trainer.fit(module, RoundDataModule(Digits(), ImageInput(), batch_size=64), ckpt_path=checkpoint)
     return trainer
@@ -248,3 +252,46 @@ def test_checkpoints_take_a_bounded_share_of_the_time(every: float, written: lis
     fit(tmp_path, [Tick(clock), callback])
     # A checkpoint takes 1 s, so the next is due 50 s later. The checkpoint of the last epoch is always written.
     assert callback.written == written
+
+
+class OneOfTwo(SingleDeviceStrategy):
+    """Runs the first of two processes; the other one agrees to everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world_size = 2
+
+
+@pytest.mark.parametrize(
+    ("accumulates", "looks"), [(1, [1, 11]), (2, [1, 6]), (4, [1, 4]), (5, [1, 3]), (8, [1]), (10, [1])]
+)
+def test_several_processes_write_checkpoints_and_stop_inside_an_epoch(
+    accumulates: int, looks: list[int], tmp_path: Path
+) -> None:
+    clock, steps = Clock(), [0]
+
+    class Count(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+            steps.append(trainer.global_step)
+
+    def train(every: float, stop_requested: Callable[[], bool], deadline: float = 1e9) -> list[int]:
+        callback = Slow(
+            tmp_path / "c", fingerprint="x", every_seconds=every, monotonic=clock, stop_requested=stop_requested
+        )
+        callback.clock, callback.written = clock, []
+        callbacks = [Tick(clock), Count(), DeadlineCallback(deadline, monotonic=clock), callback]
+        options: dict[str, Any] = {
+            "accumulate_grad_batches": accumulates,
+            "limit_train_batches": 20,
+            "strategy": OneOfTwo(),
+        }
+        fit(tmp_path, callbacks, epochs=1, **options)
+        return callback.written
+
+    assert train(0.5, lambda: False)[0] == looks[0]
+    steps[:] = [0]
+    with pytest.raises(TrainingStopped):
+        train(0.0, lambda: steps[-1] >= looks[-1])
+    assert steps[-1] == looks[-1]
+    # The deadline ends the fit at a batch after which a checkpoint is written.
+    assert train(0.0, lambda: False, clock.time + 12)[0] in looks

@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from decloud_pl.durable import appearing, replace_durably
 from decloud_pl.shortage import shortage
-from decloud_pl.train.fit.processes import LOOK_EVERY, agree
+from decloud_pl.train.fit.processes import agree, batches_ahead
 from decloud_pl.train.progress import stopped
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class CheckpointCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if trainer.is_last_batch or (trainer.world_size > 1 and batch_idx % LOOK_EVERY):
+        if trainer.is_last_batch or not batches_ahead(trainer, batch_idx):
             return
         # A checkpoint does not hold partly accumulated gradients.
         if (batch_idx + 1) % trainer.accumulate_grad_batches:

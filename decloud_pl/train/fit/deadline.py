@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from decloud_pl.train.fit.processes import LOOK_EVERY, agree
+from decloud_pl.train.fit.processes import agree, batches_ahead
 
 _FORGET = 0.95
 _KEY = "decloud_pl.share"
@@ -86,12 +86,8 @@ class DeadlineCallback(Callback):
         now = self._monotonic()
         self._slowest = max(now - self._last, self._slowest * _FORGET)
         self._last = now
-        ahead = 1
-        if trainer.world_size > 1:
-            if batch_idx % LOOK_EVERY:
-                return
-            ahead = LOOK_EVERY
-        if agree(trainer, now + ahead * self._slowest > self._end()):
+        ahead = batches_ahead(trainer, batch_idx)
+        if ahead and agree(trainer, now + ahead * self._slowest > self._end()):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from lightning.pytorch import Trainer
 
-LOOK_EVERY = 10
-"""Steps between two joint decisions. Each decision costs a message."""
+_BATCHES = 10
+"""Batches between two joint decisions, rounded up to whole optimizer steps. Each decision costs a message."""
+
+
+def batches_ahead(trainer: Trainer, batch_idx: int) -> int:
+    """Return the number of batches until the next decision, or 0 if no decision follows the batch ``batch_idx``.
+
+    A single process decides after every batch. Several processes decide after the first optimizer step of an epoch, and
+    then at a fixed distance, always at the end of a step.
+    """
+    if trainer.world_size == 1:
+        return 1
+    of_step = trainer.accumulate_grad_batches
+    every = -(-_BATCHES // of_step)
+    steps, partly = divmod(batch_idx + 1, of_step)
+    return 0 if partly or (steps - 1) % every else every * of_step
 
 
 def agree(trainer: Trainer, wanted: bool) -> bool:

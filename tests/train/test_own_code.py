@@ -92,6 +92,20 @@ class Passes(RoundModule):
         self.smoothing = smoothing
 
 
+class Saves(RoundModule):
+    """Saves its arguments in Lightning's checkpoints: the network, the optimizer's factory and all others."""
+
+    def __init__(self, network, **rest):
+        super().__init__(network, **rest)
+        self.save_hyperparameters()
+
+
+class SavesData(RoundDataModule):
+    def __init__(self, source, spec, **rest):
+        super().__init__(source, spec, **rest)
+        self.save_hyperparameters()
+
+
 class OwnAdam(RoundModule):
     """Inherits the parameter ``optimizer`` and does not use it."""
 
@@ -522,10 +536,12 @@ COURSES = (
     ("trainer.accumulate_grad_batches=2",),
     ("trainer.reload_dataloaders_every_n_epochs=1",),
     ("trainer.enable_checkpointing=true",),
+    (my("module", "Saves"), my("datamodule", "SavesData"), "trainer.enable_checkpointing=true"),
 )
 AVERAGED = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "trainer.limit_val_batches=0")
 
 
+@pytest.mark.filterwarnings("ignore:Attribute 'network' is an instance of `nn.Module`")
 @pytest.mark.parametrize(
     ("stop_at", "course"),
     [*((step, course) for step in (4, 7) for course in COURSES), (4, AVERAGED)],  # at the end and in the middle of one
@@ -533,14 +549,14 @@ AVERAGED = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "trainer.limit_v
 )
 def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], make_setup: MakeSetup) -> None:
     whole = ("epochs=3", "max_batches=4", "learning_rate=0.01", "update.candidates=[]", *course)
-    expected, _ = train(make_setup("whole", *whole))
+    expected, _ = train(make_setup("whole", *whole, **MINE))
     steps: list[int] = []
 
     def report(progress: Progress) -> None:
         if progress.stage == "fit" and progress.step:
             steps.append(progress.step)
 
-    broken = make_setup("broken", *whole)
+    broken = make_setup("broken", *whole, **MINE)
     stop = stop_at // 2 if "accumulate" in course[0] else stop_at
     with pytest.raises(TrainingStopped):
         train(broken, supervisor=Supervisor(report, lambda: steps[-1:] == [stop]))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from decloud_pl.durable import appearing, replace_durably
@@ -41,6 +41,12 @@ class LocalCheckpointIO(TorchCheckpointIO):
 
 
 _KEY = "decloud_pl"
+_ARGUMENTS = tuple(
+    key
+    for kind in (LightningModule, LightningDataModule)
+    for key in (kind.CHECKPOINT_HYPER_PARAMS_KEY, kind.CHECKPOINT_HYPER_PARAMS_NAME, kind.CHECKPOINT_HYPER_PARAMS_TYPE)
+)
+"""The keys under which Lightning stores what ``save_hyperparameters`` has saved."""
 _MOST_OF_THE_TIME = 0.02
 """Largest share of a training's time to spend on checkpoints."""
 
@@ -49,8 +55,9 @@ class CheckpointCallback(Callback):
     """Write checkpoints at intervals, at epoch ends, and when a stop is requested.
 
     A checkpoint holds everything that determines how the training continues: Lightning's own state (weights, optimizer,
-    schedule, loops, position in the data), the state of the other callbacks, and the random number generators. Put this
-    callback after the callbacks whose state a checkpoint must include.
+    schedule, loops, position in the data), the state of the other callbacks, and the random number generators. It has
+    no arguments that a module saved with ``save_hyperparameters``. Put this callback after the callbacks whose state a
+    checkpoint must include.
 
     Args:
         path: the file. It is replaced atomically.
@@ -80,6 +87,7 @@ class CheckpointCallback(Callback):
         self._monotonic = monotonic
         self._written_at = 0.0
         self._pause = 0.0
+        self._is_writing = False
         self._random: dict[str, Any] | None = None
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
@@ -130,6 +138,10 @@ class CheckpointCallback(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint[_KEY] = {"fingerprint": self._fingerprint, "cpu": torch.get_rng_state(), "cuda": cuda}
+        if self._is_writing:  # another callback's file keeps the arguments for `load_from_checkpoint`
+            # A resumed training makes its modules anew, and `usable` refuses a file with a pickled network.
+            for key in _ARGUMENTS:
+                checkpoint.pop(key, None)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._random = checkpoint.get(_KEY)
@@ -137,7 +149,11 @@ class CheckpointCallback(Callback):
     def _save(self, trainer: Trainer) -> None:
         begun = self._monotonic()
         scratch = self._path.with_name(self._path.name + ".part")
-        trainer.save_checkpoint(scratch)
+        self._is_writing = True
+        try:
+            trainer.save_checkpoint(scratch)
+        finally:
+            self._is_writing = False
         if trainer.is_global_zero:
             replace_durably(scratch, self._path)
         self._written_at = self._monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.utils import get_object
@@ -25,6 +26,38 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 logger = logging.getLogger(__name__)
 
 
+# Classes and not local functions, because a module may save its arguments in Lightning's checkpoints.
+@dataclass(frozen=True)
+class _MakesOptimizer:
+    node: Mapping[str, Any]
+    packages: Collection[str]
+    make: OptimizerFactory
+    groups_of: Callable[[nn.Module], Any]
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        parameters = list(parameters)
+        try:
+            return self.make(parameters)
+        except (TypeError, ValueError, RuntimeError) as error:
+            if "fused" not in self.node:
+                raise _refused(self.node, error) from error
+        logger.info("%s has no fused kernel on this device; it runs unfused", self.node["_target_"])
+        plain = {name: value for name, value in self.node.items() if name != "fused"}
+        return optimizer_factory(plain, self.packages)(parameters)
+
+
+@dataclass(frozen=True)
+class _MakesSchedule:
+    node: Mapping[str, Any]
+    make: SchedulerFactory
+
+    def __call__(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+        try:
+            return self.make(optimizer, steps)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _refused(self.node, error) from error
+
+
 def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -> OptimizerFactory:
     """Return a function that makes the node's optimizer.
 
@@ -34,21 +67,8 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
     Raises:
         ConfigError: the node is invalid. If only its arguments are invalid, the returned function raises this error.
     """
-    make: OptimizerFactory = build(node, packages=packages)
-
-    def factory(parameters: Iterable[nn.Parameter]) -> Optimizer:
-        parameters = list(parameters)
-        try:
-            return make(parameters)
-        except (TypeError, ValueError, RuntimeError) as error:
-            if "fused" not in node:
-                raise _refused(node, error) from error
-        logger.info("%s has no fused kernel on this device; it runs unfused", node["_target_"])
-        plain = {name: value for name, value in node.items() if name != "fused"}
-        return optimizer_factory(plain, packages)(parameters)
-
-    factory.groups_of = getattr(get_object(node["_target_"]), "groups_of", _trainable)  # type: ignore[attr-defined]
-    return factory
+    groups_of = getattr(get_object(node["_target_"]), "groups_of", _trainable)
+    return _MakesOptimizer(node, packages, build(node, packages=packages), groups_of)
 
 
 def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] = ()) -> SchedulerFactory | None:
@@ -59,15 +79,7 @@ def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] 
     """
     if not node:
         return None
-    make: SchedulerFactory = build(node, packages=packages)
-
-    def factory(optimizer: Optimizer, steps: int) -> LRScheduler:
-        try:
-            return make(optimizer, steps)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise _refused(node, error) from error
-
-    return factory
+    return _MakesSchedule(node, build(node, packages=packages))
 
 
 def configure(

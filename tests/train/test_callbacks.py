@@ -17,11 +17,13 @@ from decloud_pl.errors import TrainingStopped
 from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.callbacks.average import AverageWeights
 from decloud_pl.train.callbacks.best import BestWeights
+from decloud_pl.train.callbacks.delta import ProgressCallback
 from decloud_pl.train.fit.baseline import BaselineCallback
 from decloud_pl.train.fit.checkpoints import CheckpointCallback
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.deadline import DeadlineCallback
 from decloud_pl.train.fit.module import RoundModule
+from decloud_pl.train.progress import Progress
 
 STEPS = 5
 
@@ -37,11 +39,12 @@ class Clock:
 
 
 class Tick(Callback):
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, seconds: float = 1) -> None:
         self._clock = clock
+        self._seconds = seconds
 
     def on_train_batch_start(self, *arguments: Any) -> None:
-        self._clock.time += 1
+        self._clock.time += self._seconds
 
 
 def fit(
@@ -230,6 +233,26 @@ def test_the_average_is_over_the_last_part_of_the_time_if_that_ends_first(tmp_pa
     assert trainer.global_step == 8  # of 15; the last six of them would begin later
     expected = torch.stack([snapshots.taken[step] for step in (6, 7, 8)]).mean(0)
     torch.testing.assert_close(average.weights(trainer.lightning_module)["network.1.weight"], expected)
+
+
+def test_a_slow_training_reports_its_first_step_and_then_one_every_thirty_seconds(tmp_path: Path) -> None:
+    """Also after a resume. Without reports, it would count as hung."""
+    clock, path = Clock(), tmp_path / "training.ckpt"
+
+    def reported(seconds: float, **options: Any) -> list[int]:
+        told: list[Progress] = []
+        callbacks = [
+            Tick(clock, 10),
+            DeadlineCallback(clock.time + seconds, monotonic=clock),
+            ProgressCallback(told.append, monotonic=clock),
+            CheckpointCallback(path, fingerprint="x", every_seconds=0),
+        ]
+        fit(tmp_path, callbacks, epochs=4000, **options)
+        return [one.step for one in told]
+
+    assert reported(125) == [1, 4, 7, 10]
+    assert reported(95, checkpoint=path) == [13, 16, 19]
+    assert reported(95, accumulate_grad_batches=STEPS, checkpoint=path) == [22, 23]
 
 
 class Slow(CheckpointCallback):

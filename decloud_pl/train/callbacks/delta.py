@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ State = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 
 _REPORTS = 200
+_REPORT_SECONDS = 30.0
+"""After this time, the next step is reported. A training without reports counts as hung."""
 _UNKNOWN_TOTAL = 50
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 _UPDATE_FILE = "update.pt"
@@ -157,16 +160,31 @@ def _difference(found: Shapes, wanted: Shapes) -> str:
 
 
 class ProgressCallback(Callback):
-    """Call ``report`` with the progress of the fit, at most about 200 times.
+    """Call ``report`` with the progress of the fit: after the first step of a run, about 200 times, and every 30 s.
 
-    ``share`` returns the share of the fit's time that has passed, 0 to 1. If the time ends before the planned steps do,
-    the reported total is the number of steps until then.
+    Args:
+        report: receives the progress.
+        share: returns the share of the fit's time that has passed, 0 to 1. If the time ends before the planned steps
+            do, the reported total is the number of steps until then.
+        monotonic: returns the time in seconds.
     """
 
-    def __init__(self, report: Callable[[Progress], None], share: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        report: Callable[[Progress], None],
+        share: Callable[[], float] | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._report = report
         self._share = share
+        self._monotonic = monotonic
+        self._reported_at = -math.inf
         self._step = -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A second report of a step reads as a repetition: what was measured after the first one would no longer count.
+        self._step = trainer.global_step or -1
 
     def on_train_batch_end(
         self,
@@ -179,9 +197,11 @@ class ProgressCallback(Callback):
         planned, step = trainer.estimated_stepping_batches, trainer.global_step
         total = 0 if math.isinf(planned) else int(planned)
         every = total // _REPORTS if total else _UNKNOWN_TOTAL
-        if step == self._step or (step % max(1, every) and step not in (1, total)):
+        now = self._monotonic()
+        is_due = now - self._reported_at >= _REPORT_SECONDS
+        if step == self._step or (step % max(1, every) and step not in (1, total) and not is_due):
             return
-        self._step = step
+        self._reported_at, self._step = now, step
         loss = loss_of(outputs)
         if loss is not None:
             loss *= trainer.accumulate_grad_batches  # Lightning divided it by this number

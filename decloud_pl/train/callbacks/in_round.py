@@ -107,7 +107,7 @@ class RoundCallbacks:
         callbacks = [
             best,  # first, because a later callback may swap the weights back after a validation
             *make_callbacks(setup.plan),
-            ProgressCallback(supervisor.report, passed),
+            ProgressCallback(supervisor.report, passed, monotonic=supervisor.monotonic),
             average,
             deadline,
             baseline,

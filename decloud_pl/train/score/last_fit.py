@@ -122,7 +122,7 @@ class LastFit:
         stop_at = (self.supervisor.finish_at or 0.0) - (WRITE_AND_JUDGE + SLACK) * self.scoring
         callbacks: list[Callback] = [
             *make_callbacks(setup.plan),
-            ProgressCallback(supervisor.report),
+            ProgressCallback(supervisor.report, monotonic=supervisor.monotonic),
             DeadlineCallback(stop_at, monotonic=supervisor.monotonic),
             setup.checkpoints(setup.round.folder / _CHECKPOINT, supervisor, every_seconds=0),  # heeds a stop
         ]

@@ -65,7 +65,8 @@ def race(
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             module = trained.module()
             deadline = DeadlineCallback(math.inf, monotonic=supervisor.monotonic, planned_seconds=seconds)
-            progress = ProgressCallback(supervisor.as_stage("probe").report, deadline.share)
+            report = supervisor.as_stage("probe").report
+            progress = ProgressCallback(report, deadline.share, monotonic=supervisor.monotonic)
             try:
                 trained.fit(module, [deadline, progress, _CheckStop(supervisor)], logger=False).run()
             except TrainingStopped:

@@ -109,7 +109,7 @@ async def score_round(
         ChainError: the network cannot be queried.
         StoreError: the base model, or an update with a share of the reward, cannot be downloaded; or the daily limit
             excludes the update of ``own`` today.
-        DatasetError: the data set is not on this machine.
+        DatasetError: the data set is not on this machine, or cannot be read.
         TrainingError: the base model or the updates cannot be scored.
         TimeoutError: scoring takes too long on this machine.
         MachineShortage: this machine lacks memory, disk space or file descriptors, or killed the scoring process.
@@ -178,7 +178,8 @@ async def _child(request: Mapping[str, Any]) -> dict[str, Any]:
     if "short" in answer:
         raise MachineShortage(str(answer["short"]), fix=str(answer["fix"]))
     if "error" in answer:
-        raise TrainingError(str(answer["error"]))
+        kind = DatasetError if answer["of_data"] else TrainingError
+        raise kind(str(answer["error"]), fix=str(answer["fix"]))
     return answer
 
 

@@ -8,13 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from decloud_pl.audit.background import Audits
+from decloud_pl.config import compose
+from decloud_pl.data.formats.digits import Digits
 from decloud_pl.errors import ContentNotFound
 from decloud_pl.journal.audits import audit_of, audits
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Audited, Trouble
+from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
 from tests.audit.conftest import Market
 from tests.world import Diary
@@ -111,6 +116,34 @@ async def test_an_own_round_that_cannot_be_scored_is_tried_three_times(market: M
         again.cancel()
         await asyncio.wait({again})
     assert (len(diary.events), len(reader.fetched)) == (3, 3)
+
+
+async def test_a_round_is_audited_after_the_user_has_corrected_the_data_set(market: Market, tmp_path: Path) -> None:
+    trainer = market.town.actor()
+    wallet = str(trainer.wallet.address)
+    round_id = await market.complete(market.models.updates[:2], lambda shares: shares, trainers=[trainer])
+    folder, test = tmp_path / "digits", Digits().load("test")
+    folder.mkdir()
+    for part in ("train", "test"):
+        np.save(folder / f"x_{part}.npy", np.asarray(test.images))
+    np.save(folder / "y_train.npy", test.labels)
+    np.save(folder / "y_test.npy", test.labels / 2)
+    catalog = make_catalog(compose([f"paths.custom={folder}"]))
+    owner, diary = Owner("net", str(market.town.dialect.program_id), wallet), Diary()
+    auditor = replace(market.auditor(), catalog=lambda: catalog)
+    with Journal(tmp_path / "journal", owner) as journal:
+        journal.save(RoundRecord(round_id, State.UNREWARDED, "custom", "digits", "cid", 10**7, pinned_cid="bafy"))
+        work = Audits(auditor, journal, diary, home=tmp_path, scope="own")
+        await _work(work, diary, lambda: bool(diary.events))
+        row = audit_of(journal, round_id)
+        assert row is not None
+        assert (row.verdict, row.tries_left) == ("unknown", 2)
+        assert "have type float64 and shape (359,). Save them as whole numbers" in row.note
+        np.save(folder / "y_test.npy", test.labels)
+        await _work(work, diary, lambda: len(diary.events) == 2)
+        row = audit_of(journal, round_id)
+    assert row is not None
+    assert (row.verdict, row.tries_left) == ("fair", 0)
 
 
 def _all_to_others(wallet: str) -> Callable[..., dict[str, int]]:

@@ -23,7 +23,7 @@ from decloud_pl.build import build
 from decloud_pl.children import open_messages, send
 from decloud_pl.data.source import Source, SplitName
 from decloud_pl.domain import Convention
-from decloud_pl.errors import DecloudError, UntrustedFileRejected
+from decloud_pl.errors import ConfigError, DatasetError, DecloudError, UntrustedFileRejected
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.encoding import check_fit
@@ -141,7 +141,8 @@ def main() -> None:
         if missing is not None:
             found = {"short": missing.message, "fix": missing.fix}
         elif isinstance(error, DecloudError):
-            found = {"error": str(error)}
+            of_data = isinstance(error, (ConfigError, DatasetError))  # only the data set is built from a configuration
+            found = {"error": error.message, "fix": error.fix, "of_data": of_data}
         else:
             raise
     send(messages, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from decloud_pl.audit import evidence_file
 from decloud_pl.audit.look import Auditor
 from decloud_pl.audit.report import Report
 from decloud_pl.domain import Round, RoundStatus
+from decloud_pl.durable import scratch_folder
 from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
 from decloud_pl.journal.audits import Audit, audit_of, audits, store_audit
 from decloud_pl.journal.record import State
@@ -107,8 +107,8 @@ class Audits(Background):
             return
         is_fresh = self._reader.is_fresh
         try:
-            with tempfile.TemporaryDirectory(prefix="decloud-audit-") as folder:
-                report = await self._auditor.audit(round_, Path(folder), own=self._wallet, background=True)
+            with scratch_folder("decloud-audit-") as folder:
+                report = await self._auditor.audit(round_, folder, own=self._wallet, background=True)
         except TimeoutError:
             self._failed(round_, f"Scoring its updates takes longer than {CHILD_SECONDS:.0f} s on this machine.")
         except (StoreError, DatasetError, MachineShortage, OSError) as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import Round, RoundStatus
+from decloud_pl.durable import scratch_folder
 from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
 from decloud_pl.journal.findings import Reading, readings, store_reading
 from decloud_pl.journal.writer import Journal
@@ -98,12 +97,12 @@ class Evidences(Background):
         if not self._may_look(round_.id):
             return None
         try:
-            with tempfile.TemporaryDirectory(prefix="decloud-evidence-") as folder:
+            with scratch_folder("decloud-evidence-") as folder:
                 evidence = await look(
                     self._chain,
                     self._reader,
                     self._catalog(),
-                    Path(folder),
+                    folder,
                     round_,
                     gradient_rate=self._rate,
                     max_bytes=self._max_bytes,

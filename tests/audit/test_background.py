@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from decloud_pl.audit.background import Audits
 from decloud_pl.config import compose
@@ -18,10 +19,13 @@ from decloud_pl.journal.audits import audit_of, audits
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.background import Background
 from decloud_pl.rounds.events import Audited, Trouble
+from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
 from tests.audit.conftest import Market
+from tests.localnet.agents.conftest import RATE
 from tests.world import Diary
 
 
@@ -40,9 +44,9 @@ class Failing:
         return self.inner.fetch(cid, destination, max_bytes=max_bytes, cancel=cancel)
 
 
-async def _work(audits: Audits, diary: Diary, done: Callable[[], bool]) -> None:
+async def _work(work: Background, diary: Diary, done: Callable[[], bool]) -> None:
     """Run the work of one day until the condition is met."""
-    task = asyncio.create_task(audits.gather())
+    task = asyncio.create_task(work.gather())
     await diary.until(done, patience=600)
     task.cancel()
     await asyncio.wait({task})
@@ -144,6 +148,33 @@ async def test_a_round_is_audited_after_the_user_has_corrected_the_data_set(mark
         row = audit_of(journal, round_id)
     assert row is not None
     assert (row.verdict, row.tries_left) == ("fair", 0)
+
+
+async def test_background_work_removes_the_downloads_of_a_killed_process(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = market.town.actor()
+    wallet = str(trainer.wallet.address)
+    round_id = await market.complete(market.models.updates[:1], lambda shares: shares, trainers=[trainer])
+    folders = tmp_path / "folders"
+    for name in ("decloud-audit-left", "decloud-evidence-left"):
+        (folders / name).mkdir(parents=True)
+        (folders / name / ".lock").touch()
+        (folders / name / "7-base").write_bytes(b"the model")
+    monkeypatch.setattr("tempfile.tempdir", str(folders))
+    owner, diary = Owner("net", str(market.town.dialect.program_id), wallet), Diary()
+    auditor = market.auditor()
+    reader = Failing(auditor.reader, [OSError("It broke."), OSError("It broke.")])
+    with Journal(tmp_path / "journal", owner) as journal:
+        journal.save(RoundRecord(round_id, State.UNREWARDED, "custom", "digits", "cid", 10**7, pinned_cid="bafy"))
+        audits = Audits(replace(auditor, reader=reader), journal, diary, home=tmp_path, scope="own")
+        evidences = Evidences(
+            *(auditor.chain, reader, auditor.catalog, journal, diary), gradient_rate=RATE, max_bytes=1 << 24
+        )
+        await _work(audits, diary, lambda: bool(diary.events))
+        await _work(evidences, diary, lambda: len(diary.events) == 2)
+    assert len(reader.fetched) == 2
+    assert list(folders.iterdir()) == []
 
 
 def _all_to_others(wallet: str) -> Callable[..., dict[str, int]]:

@@ -6,11 +6,13 @@ import os
 import resource
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from decloud_pl.data.formats.digits import Digits
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.fit.batches import (
@@ -143,3 +145,30 @@ def test_what_a_split_takes_is_known_before_it_is_packed() -> None:
     packed = ENCODER.pack(split())
     assert packed_bytes(split(), ENCODER) == packed.numel() * packed.element_size()
     assert packed_bytes(split(0), ENCODER) == 0
+
+
+def test_batches_for_a_gpu_are_page_locked_even_if_the_rows_were_read_before_the_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from decloud_pl.train.fit.datamodule import RoundDataModule  # imports Lightning, which takes seconds
+
+    locked: list[torch.Tensor] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:  # without a GPU, PyTorch has no page-locked memory
+        locked.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    for memory_bytes in (1 << 30, 0):
+        data = RoundDataModule(Digits(), ImageInput(), batch_size=500, memory_bytes=memory_bytes, workers=0)
+        assert data.training_samples > 0
+        list(data.train_dataloader())
+        for fit in (data.again(), data.with_held_out()):
+            assert locked == []
+            place = SimpleNamespace(root_device=torch.device("cuda"))
+            fit.trainer = SimpleNamespace(  # type: ignore[assignment]  # what the data module reads of a Trainer
+                strategy=place, limit_train_batches=1.0, current_epoch=0, global_rank=0, world_size=1
+            )
+            for stream in (fit.train_dataloader(), fit.val_dataloader(), fit.test_dataloader()):
+                assert [id(tensor) for batch in stream for tensor in batch] == [id(tensor) for tensor in locked]
+                locked.clear()

@@ -38,23 +38,18 @@ class BatchReader(Protocol):
 
 
 class MemoryReader:
-    """Reads batches from the whole split, packed in memory. A batch takes a single indexing operation.
+    """Reads batches from the whole split, packed in memory. A batch takes a single indexing operation."""
 
-    With ``pinned``, each batch is in page-locked memory. A GPU can fetch such a batch while it computes.
-    """
-
-    def __init__(self, packed: torch.Tensor, labels: torch.Tensor, *, pinned: bool = False) -> None:
+    def __init__(self, packed: torch.Tensor, labels: torch.Tensor) -> None:
         self._packed = packed
         self._labels = labels
-        self._pinned = pinned
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
         for batch in batches:
-            packed, labels = self._packed[batch], self._labels[batch]
-            yield (packed.pin_memory(), labels.pin_memory()) if self._pinned else (packed, labels)
+            yield self._packed[batch], self._labels[batch]
 
 
 class StreamReader:
@@ -64,10 +59,9 @@ class StreamReader:
     them.
     """
 
-    def __init__(self, split: Split, encoder: Encoder, *, workers: int, pinned: bool = False) -> None:
+    def __init__(self, split: Split, encoder: Encoder, *, workers: int) -> None:
         self._dataset = _PackedBatches(split, encoder)
         self._workers = workers
-        self._pinned = pinned
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -82,8 +76,7 @@ class StreamReader:
             generator=torch.Generator(),
         )
         for packed, labels in loader:
-            rows = torch.from_numpy(packed), torch.from_numpy(labels)
-            yield (rows[0].pin_memory(), rows[1].pin_memory()) if self._pinned else rows
+            yield torch.from_numpy(packed), torch.from_numpy(labels)
 
 
 class JoinedReader:
@@ -166,6 +159,7 @@ class BatchStream:
         rank: number of this process, from 0.
         world: number of processes.
         numbered: also yield each row's index in the split, int64 (N,), after the labels.
+        pinned: yield the rows in page-locked memory. A GPU can fetch them while it computes.
     """
 
     def __init__(
@@ -179,6 +173,7 @@ class BatchStream:
         rank: int = 0,
         world: int = 1,
         numbered: bool = False,
+        pinned: bool = False,
     ) -> None:
         self._reader = reader
         self._batch_size = batch_size
@@ -187,6 +182,7 @@ class BatchStream:
         self._rank = rank
         self._world = world
         self._numbered = numbered
+        self._pinned = pinned
         self._next = (epoch, 0)  # epoch and batch at which the next iteration starts
         self._reached = (epoch, 0)  # epoch and batch after the last batch returned
 
@@ -205,7 +201,8 @@ class BatchStream:
             position += 1
             self._reached = (epoch, position)
             weight = len(part) * self._world / len(batch)
-            one = (*row, numbers) if self._numbered else row
+            held = (row[0].pin_memory(), row[1].pin_memory()) if self._pinned else row
+            one = (*held, numbers) if self._numbered else held
             yield one if weight == 1 else (*one, torch.tensor(weight))
 
     def _batches(self, epoch: int) -> list[torch.Tensor]:

@@ -122,6 +122,7 @@ class RoundDataModule(LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             numbered=self._augments,
+            pinned=self._pinned(),
         )
         if self._place is not None:
             self._train.load_state_dict(self._place)
@@ -148,7 +149,7 @@ class RoundDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchStream:
         """Return the batches of ``held_out.select``, the half of the held-out part that is used for choosing."""
-        return self._in_order(_HalfReader(self.held_out.select, pinned=self._pinned()))
+        return self._in_order(_HalfReader(self.held_out.select))
 
     def test_dataloader(self) -> BatchStream:
         """Return the batches of the test split, on which validators score."""
@@ -173,7 +174,8 @@ class RoundDataModule(LightningDataModule):
     def _in_order(self, reader: BatchReader) -> BatchStream:
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return BatchStream(reader, batch_size=_EVALUATION_BATCH, seed=None, rank=rank, world=world)
+        size, pinned = _EVALUATION_BATCH, self._pinned()
+        return BatchStream(reader, batch_size=size, seed=None, rank=rank, world=world, pinned=pinned)
 
     def _pinned(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -184,23 +186,22 @@ class RoundDataModule(LightningDataModule):
             size = packed_bytes(split, self._encoder)
             if size <= self._memory_bytes:
                 packed = self._encoder.pack(split)
-                self._readers[name] = MemoryReader(packed, torch.from_numpy(split.labels), pinned=self._pinned())
+                self._readers[name] = MemoryReader(packed, torch.from_numpy(split.labels))
             else:
                 logger.info("The %s split takes %d MB, so it is streamed instead of kept in memory", name, size >> 20)
-                self._readers[name] = StreamReader(split, self._encoder, workers=self._workers, pinned=self._pinned())
+                self._readers[name] = StreamReader(split, self._encoder, workers=self._workers)
         return self._readers[name]
 
 
 class _HalfReader:
     """Reads one half of the held-out part. Packs the rows only at the first validation, so training starts sooner."""
 
-    def __init__(self, half: Scorer, *, pinned: bool) -> None:
+    def __init__(self, half: Scorer) -> None:
         self._half = half
-        self._pinned = pinned
 
     def __len__(self) -> int:
         return len(self._half.split)
 
     def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
         packed, labels = self._half.rows
-        return MemoryReader(packed, labels, pinned=self._pinned).read(batches)
+        return MemoryReader(packed, labels).read(batches)

@@ -122,6 +122,7 @@ class EndpointPool:
                 one endpoint refused the method and no endpoint answered.
         """
         unavailable: RpcUnavailable | None = None
+        waits = {endpoint: endpoint.must_wait for endpoint in self._all if endpoint.must_wait}
         rejected: RpcRejected | None = None
         refusing = [endpoint for endpoint in self._all if endpoint.refusals.of(method) is not None]
         if replaceable and refusing:
@@ -134,6 +135,7 @@ class EndpointPool:
             except RpcUnavailable as error:
                 self.health.errors += 1
                 endpoint.failed(error.retry_after)
+                waits[endpoint] = error.retry_after or 0.0
                 unavailable = error
             except RpcRejected as error:
                 self.health.errors += 1
@@ -147,6 +149,7 @@ class EndpointPool:
                 self.health.heard()
                 return answer
         if unavailable is not None and not (replaceable and rejected):
+            unavailable.retry_after = min(waits.values()) or None
             raise unavailable
         if rejected is not None:
             raise rejected

@@ -270,6 +270,29 @@ async def test_retry_after_is_honoured_by_every_caller(
     assert await rpc.balance(ANYBODY) in (1, 2)
 
 
+@pytest.mark.parametrize(("waits", "shortest"), [(("20", "90"), 20), (("90", "20"), 20), (("", "90"), None)])
+async def test_the_shortest_wait_that_an_endpoint_requests_is_handed_on(
+    rpc: RpcClient, nodes: tuple[Node, Node], waits: tuple[str, str], shortest: float | None
+) -> None:
+    for node, wait in zip(nodes, waits, strict=True):
+        node.status, node.headers = 429, {"Retry-After": wait}
+    with pytest.raises(RpcUnavailable, match="overloaded") as caught:
+        await rpc.balance(ANYBODY)
+    assert caught.value.retry_after == shortest
+
+
+async def test_an_endpoint_that_was_not_asked_again_yet_may_be_the_first_to_answer(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    nodes[0].status, nodes[0].headers = 429, {"Retry-After": "30"}
+    await rpc.balance(ANYBODY)
+    pace.now += 10
+    nodes[1].status, nodes[1].headers = 429, {"Retry-After": "90"}
+    with pytest.raises(RpcUnavailable, match="overloaded") as caught:
+        await rpc.balance(ANYBODY)
+    assert caught.value.retry_after == 20
+
+
 async def test_all_that_rest_are_asked_rather_than_none(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
     for node in nodes:
         node.status = 500

@@ -100,7 +100,8 @@ class GatewayReader:
 
         Raises:
             InvalidCid: ``cid`` is not a CID that can be verified.
-            StoreUnavailable: a gateway did not answer, so a retry may help.
+            StoreUnavailable: a gateway did not answer, so a retry may help. ``retry_after`` is the shortest wait that a
+                gateway requested, or None if one of them requested no wait.
             ContentNotFound: no gateway has the file.
             IntegrityError: no gateway delivered bytes that match the CID.
             SizeLimitExceeded: the file is larger than ``max_bytes``.
@@ -184,7 +185,11 @@ class _Race:
             if self._waiting:
                 self._start()
             elif not self._running:
-                raise most_hopeful(failures)
+                failure = most_hopeful(failures)
+                if isinstance(failure, StoreUnavailable) and failure.retry_after:
+                    # A gateway that requested no wait may have the file sooner.
+                    failure.retry_after = min(getattr(one, "retry_after", None) or 0.0 for one in failures) or None
+                raise failure
 
     def end(self, partial: Path | None) -> None:
         """Cancel the running downloads, move the longest beginning of the file to ``partial``, and remove the rest."""

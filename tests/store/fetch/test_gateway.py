@@ -290,6 +290,20 @@ def test_the_time_to_wait_is_handed_on(
 
 
 @pytest.mark.parametrize(
+    ("others", "seconds"),
+    [([status(404)], None), ([status(504)], None), ([body(b"wrong")], None), ([status(503, Retry_After="9")], 9.0)],
+)
+def test_one_gateway_cannot_make_the_others_wait(
+    others: list[Answer], seconds: float | None, gateway: Start, content: Content, target: Path
+) -> None:
+    asked = [gateway(answer) for answer in (status(429, Retry_After="3600"), *others)]
+    for order in (asked, asked[::-1]):
+        error = refused(StoreUnavailable, target, content.cid, *order)
+        assert isinstance(error, StoreUnavailable)
+        assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize(
     "answer", [hang_up, bad_chunks, bad_gzip, no_http, body(DATA, length=len(DATA) + 1), body(b"x", length=100)]
 )
 def test_a_connection_that_breaks_off_is_worth_another_try(

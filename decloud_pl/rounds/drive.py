@@ -296,19 +296,20 @@ class Driver:
         steps, round_ = self._steps, view.round
         if round_ is None:
             raise no_round(record.round_id)
+        seconds_left = round_.submit_deadline - view.now
         if step == "train":
             if steps.revisions is not None and not steps.revisions.is_decided:
                 await self._follow_upgrade()  # the validator's convention depends on the revision
             validator = None if round_.validator is None else str(round_.validator)
             record = replace(record, validator=validator)
-            return await self._train(record, round_, seconds_left=round_.submit_deadline - view.now)
+            return await self._train(record, round_, seconds_left=seconds_left)
         self.finishing.add(record.round_id)
         try:
             match step:
                 case "join":
                     return await steps.join(record)
                 case "publish":
-                    return await steps.publish(record)
+                    return await steps.publish(record, seconds_left=seconds_left)
                 case "submit":
                     return await steps.submit(record)
                 case "check":

@@ -37,7 +37,7 @@ from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
 from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
-from decloud_pl.store.publish import StorePublisher
+from decloud_pl.store.publish import StorePublisher, time_limit
 from decloud_pl.train.plan import BASE_MODEL_FILE
 
 
@@ -270,7 +270,12 @@ class Steps:
         self.reporter.report(Noted(record.round_id, message))
         return replace(record, convention=choice.convention, convention_why=choice.why)
 
-    async def publish(self, record: RoundRecord) -> RoundRecord:
+    async def publish(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
+        """Pin the update at a store. The attempt ends when the submit deadline passes.
+
+        Raises:
+            StoreError: see `StorePublisher.pin`.
+        """
         update = self._update(record)
         record = self.enter(_with_update(record, update), State.PUBLISHING)
         begun = self.monotonic()
@@ -279,12 +284,15 @@ class Steps:
         def progress(store: str, sent: int, total: int) -> None:
             loop.call_soon_threadsafe(self.reporter.report, Uploading(record.round_id, store, sent, total))
 
-        pinned = await self.publisher.pin(
-            update,
-            log=JournalUploadLog(self.journal, record.round_id),
-            scratch=self.folder(record.round_id) / "read-back",
-            progress=progress,
-        )
+        limit = max(1, seconds_left)
+        async with time_limit(limit, "No store published the update"):
+            pinned = await self.publisher.pin(
+                update,
+                log=JournalUploadLog(self.journal, record.round_id),
+                scratch=self.folder(record.round_id) / "read-back",
+                progress=progress,
+                seconds_left=limit,
+            )
         return self.keep(
             replace(
                 record,

@@ -11,8 +11,8 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,10 @@ _LONGEST_CID = 80
 _PASSING = (StoreUnavailable, ContentNotFound)
 _BACKOFF = Backoff(1.0, 20.0)
 """The pause between two attempts to read an update back."""
+_READ_RATE = 64 * 1024
+"""Bytes per second. A gateway that delivers an update faster than this is not cut off before the deadline."""
+_SHARE = 0.5
+"""Of the time until the deadline. A store takes at most this part, so that the next store has time too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class StorePublisher:
         sleep: waits for a number of seconds. Tests replace it.
         monotonic: returns the time in seconds. Tests replace it.
         tell: called with one sentence when a wait begins and when the reason for the wait changes.
+        fetch_seconds: how long one download may take at least, besides the time that its bytes need at 64 KiB/s. Only
+            ``read_back_seconds`` may give it longer.
     """
 
     stores: Sequence[Store]
@@ -88,6 +94,7 @@ class StorePublisher:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     monotonic: Callable[[], float] = time.monotonic
     tell: Callable[[str], None] = logger.info
+    fetch_seconds: float = 30.0
 
     def publish(self, update: Publishable) -> PinnedUpdate:
         """Publish an update or another file. Notebooks can call this too, although their event loop already runs.
@@ -103,7 +110,13 @@ class StorePublisher:
             thread.close()
 
     async def pin(
-        self, update: Publishable, *, log: UploadLog, scratch: Path, progress: StoreProgress | None = None
+        self,
+        update: Publishable,
+        *,
+        log: UploadLog,
+        scratch: Path,
+        progress: StoreProgress | None = None,
+        seconds_left: float | None = None,
     ) -> PinnedUpdate:
         """Upload the update unless it is already uploaded, and read it back. A repeated call resumes.
 
@@ -115,6 +128,8 @@ class StorePublisher:
             log: records the steps. It is called only from this thread.
             scratch: the path for the downloaded copy; removed afterwards.
             progress: called from another thread while bytes are sent.
+            seconds_left: the seconds until the caller's deadline; None if there is none. Each store but the last may
+                take at most half of the time that is left.
 
         Raises:
             StoreUnavailable: the failure is temporary; a repeated call resumes.
@@ -123,9 +138,12 @@ class StorePublisher:
             IntegrityError: the CID that a store returned, or the downloaded copy, does not match the update.
         """
         failures: list[tuple[str, StoreError]] = []
+        until = None if seconds_left is None else self.monotonic() + seconds_left
         for store in self.stores:
+            share = None if until is None or store is self.stores[-1] else (until - self.monotonic()) * _SHARE
             try:
-                return await self._through(store, update, log, scratch, progress)
+                async with time_limit(share, f"The store {store.name} did not publish the update"):
+                    return await self._through(store, update, log, scratch, progress)
             except StoreError as error:
                 logger.info("Could not publish through %s: %s", store.name, error)
                 failures.append((store.name, error))
@@ -182,8 +200,10 @@ class StorePublisher:
         deadline = self.monotonic() + self.read_back_seconds
         failures, said = 0, ""
         while True:
+            left = max(deadline - self.monotonic(), self.fetch_seconds + update.size / _READ_RATE)
             try:
-                return await in_thread(partial(_read_back, self.reader, cid, update.size, scratch))
+                async with time_limit(left, "No gateway delivered the update"):
+                    return await in_thread(partial(_read_back, self.reader, cid, update.size, scratch))
             except _PASSING as error:
                 failures += 1
                 pause = max(_BACKOFF.after(failures), getattr(error, "retry_after", None) or 0.0)
@@ -193,6 +213,23 @@ class StorePublisher:
                     said = error.message
                     self.tell(f"{said} Retrying for up to {deadline - self.monotonic():.0f} s…")
             await self.sleep(pause)
+
+
+@asynccontextmanager
+async def time_limit(seconds: float | None, what: str) -> AsyncIterator[None]:
+    """Cancel the block after some seconds. None means no limit.
+
+    Raises:
+        StoreUnavailable: the time is over. ``what`` begins the message.
+    """
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError as error:
+        if seconds is None or not limit.expired():
+            raise
+        fix = "Check the connection, or add a store to storage.fallback or a gateway to network.gateways."
+        raise StoreUnavailable(f"{what} within {seconds:.0f} s.", fix=fix) from error
 
 
 def _read_back(reader: Fetcher, cid: str, size: int, scratch: Path, cancel: threading.Event) -> Fetched:

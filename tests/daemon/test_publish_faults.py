@@ -35,7 +35,7 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.retry import Retry
 from decloud_pl.rounds.drive import Driver
 from decloud_pl.rounds.events import DaemonEvent, Trouble
-from decloud_pl.rounds.life import Act, next_step
+from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
@@ -127,22 +127,20 @@ class Bench:
         entry = JournalUploadLog(self.steps.journal, ROUND).get(store)
         return None if entry is None else (entry.state, entry.cid)
 
-    async def publish(self) -> None:
+    async def publish(self, *, seconds_left: int = 60) -> None:
         """Make one attempt like the daemon."""
         try:
-            await self.steps.publish(self.record)
+            await self.steps.publish(self.record, seconds_left=seconds_left)
         except DecloudError as error:
             self.driver.failed(ROUND, error)
 
-    def next(self) -> str:
-        """Return the daemon's next step."""
+    def decide(self, *, now: int = NOW) -> Act | Wait | Finish:
+        """Return what the daemon decides at its next look."""
         anyone, ahead = Keypair().pubkey(), NOW + 60
         training = RoundStatus.TRAINING
         round_ = Round(ROUND, anyone, OTHER, "custom", 1, training, None, 0, 0, 0, 0, 0, ahead, 1, 0, 0, 0, 10)
         mine = Submission(ROUND, self.steps.wallet.address, "", False, 0, False, 0)
-        step = next_step(self.record, round_, mine, now=NOW, update_on_disk=self.update.path.exists())
-        assert isinstance(step, Act)
-        return step.step
+        return next_step(self.record, round_, mine, now=now, update_on_disk=self.update.path.exists())
 
 
 def pinata_store(server: FakePinata, sleeps: Sleeps, credentials: PinataCredentials, timeout: float) -> PinataStore:
@@ -236,7 +234,7 @@ def check_nothing_submitted(bench: Bench) -> None:
     record = bench.record
     assert record.state is State.PUBLISHING
     assert record.pinned_cid is None
-    assert bench.next() == "publish"
+    assert bench.decide() == Act("publish")
     assert bench.update.path.read_bytes() == DATA
     assert not bench.update.path.with_name("read-back").exists()
     assert bench.rpc.log == [], "the chain was not spoken to"
@@ -297,7 +295,7 @@ async def test_a_fault_delays_and_is_named(
     assert one.record.pinned_cid == one.update.cid
     assert one.record.pinned_provider == made.store.name
     assert one.upload(made.store.name) == (UploadState.READABLE, one.update.cid)
-    assert one.next() == "submit"
+    assert one.decide() == Act("submit")
     assert list(made.server.files) == [one.update.cid]
 
 
@@ -428,7 +426,7 @@ async def test_the_fallback_takes_over(bench: MakeBench, stack: ExitStack, sleep
     assert one.record.pinned_provider == "kubo"
     assert one.upload("pinata") == (UploadState.BEGUN, None)
     assert one.upload("kubo") == (UploadState.READABLE, one.update.cid)
-    assert one.next() == "submit"
+    assert one.decide() == Act("submit")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -444,13 +442,25 @@ async def test_a_crash_after_the_upload_pins_nothing_twice(
         " BEGIN SELECT RAISE(ABORT, 'dead'); END"
     )
     with pytest.raises(JournalError):
-        await one.steps.publish(one.record)
+        await one.steps.publish(one.record, seconds_left=60)
     database.execute("DROP TRIGGER dies")
     assert one.upload(made.store.name) == (UploadState.BEGUN, None)
     assert list(made.server.files) == [one.update.cid]
     await one.publish()
     assert made.server.count("POST", made.upload_path) == 1
     assert one.record.pinned_cid == one.update.cid
+
+
+async def test_a_silent_store_does_not_occupy_the_slot_beyond_the_deadline(
+    bench: MakeBench, stack: ExitStack, sleeps: Sleeps
+) -> None:
+    made = kubo(stack, sleeps, 20.0)
+    one = bench(made.store, files={})
+    made.server.faults = [silent] * 4
+    await one.publish(seconds_left=0)
+    assert one.notes.troubles[0].startswith("No store published the update within 1 s. Check the connection")
+    check_nothing_submitted(one)
+    assert one.decide(now=NOW + 61) == Finish(State.MISSED, "the submit deadline passed before the update was ready")
 
 
 async def test_the_journal_shows_the_whole_course(bench: MakeBench, stack: ExitStack, sleeps: Sleeps) -> None:

@@ -18,9 +18,9 @@ from decloud_pl.store import Progress, Stored
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, RAW, Cid
 from decloud_pl.store.ipfs.unixfs import cid_of_file
-from decloud_pl.store.publish import StorePublisher
+from decloud_pl.store.publish import LocalFile, StorePublisher
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
-from tests.store.fakes.server import Fault, status
+from tests.store.fakes.server import Fault, silent, status
 from tests.store.fakes.shelf import FakeGateway
 
 DATA = random.Random(4).randbytes(1_300_000)  # large enough that each profile gives a different CID
@@ -294,6 +294,64 @@ async def test_the_next_store_is_used_when_one_lies_or_hides(
     assert (pinned.provider, pinned.cid) == ("honest", update.cid)
     states = [upload and upload.state for upload in map(log.get, ("liar", "hider", "honest"))]
     assert states == [UploadState.WRONG, UploadState.STORED, UploadState.READABLE]
+
+
+class Silent(Claims):
+    """A store that does not answer before it is closed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("", name)
+        self.closed = threading.Event()
+
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
+        self.closed.wait(10)
+        raise AssertionError("the publisher waited for the silent store")
+
+
+async def test_a_silent_store_leaves_time_for_the_next_one(update: Update, shelf: FakeGateway) -> None:
+    shelf.files = {update.cid: DATA}
+    first, second, last = Silent("first"), Silent("second"), Claims(update.cid, "last")
+    log, scratch = MemoryUploadLog(), update.path.with_name("s")
+    try:
+        stores = publisher(shelf, Time(), first, second, last)
+        pinned = await stores.pin(update, log=log, scratch=scratch, seconds_left=0.2)
+    finally:
+        first.closed.set()
+        second.closed.set()
+    assert pinned.provider == "last"
+    assert log.get("first") == Upload("first", update.cid, UploadState.BEGUN)  # the next attempt looks for it first
+
+
+async def test_the_last_store_has_all_the_time_that_is_left(update: Update, shelf: FakeGateway) -> None:
+    shelf.files = {update.cid: DATA}
+    log, scratch = MemoryUploadLog(), update.path.with_name("s")
+    for stores in ([Claims(update.cid)], [Claims(StoreUnavailable("It is down."), "one"), Claims(update.cid)]):
+        pinned = await publisher(shelf, Time(), *stores).pin(update, log=log, scratch=scratch, seconds_left=1e-6)
+        assert pinned.provider == "claims"
+
+
+async def test_a_gateway_that_never_finishes_is_not_waited_for(tmp_path: Path, shelf: FakeGateway) -> None:
+    path = tmp_path / "update.pt"
+    path.write_bytes(b"small")
+    update = LocalFile.of(path)
+    shelf.files = {update.cid: b"small"}
+    shelf.faults = [silent]
+    stores = replace(publisher(shelf, Time(), Claims(update.cid), seconds=0.0), fetch_seconds=0.1)
+    log, scratch = MemoryUploadLog(), tmp_path / "read-back"
+    with pytest.raises(StoreUnavailable, match="cannot be read back yet: No gateway delivered the update within 0 s"):
+        await stores.pin(update, log=log, scratch=scratch)
+    assert log.get("claims") == Upload("claims", update.cid, UploadState.STORED, update.cid)
+
+
+async def test_a_stores_own_time_limit_is_not_taken_for_the_deadline(update: Update, shelf: FakeGateway) -> None:
+    class Slow(Claims):
+        def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
+            raise TimeoutError("the store's own")
+
+    with pytest.raises(TimeoutError, match="the store's own"):
+        await publisher(shelf, Time(), Slow(""), Claims("")).pin(
+            update, log=MemoryUploadLog(), scratch=update.path.with_name("s"), seconds_left=60.0
+        )
 
 
 async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> None:

@@ -23,7 +23,7 @@ from decloud_pl.daemon.stopping import said_at_the_end
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError, no_round
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.rounds.events import Changed, DaemonEvent, Noted, Reporter, Skipped, Trouble
+from decloud_pl.rounds.events import Changed, DaemonEvent, Looked, Noted, Reporter, Skipped, Training, Trouble
 
 Step = Literal["join", "train", "claim"]
 
@@ -34,6 +34,7 @@ _DONE: dict[Step, frozenset[State]] = {
     "claim": frozenset({State.CLAIMED}),
 }
 _MOST_TROUBLES = 4
+"""Failures in a row after which a step by hand ends, counted separately for the round and for the daemon as a whole."""
 TAKES_NO_UPDATES = (RoundStatus.VALIDATING, RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED)
 
 
@@ -160,7 +161,7 @@ class _Watch:
         self._step = step
         self._round_id = round_id
         self._reporter = reporter
-        self._troubles = 0
+        self._troubles: dict[int | None, int] = {round_id: 0, None: 0}
         self.stop: Callable[[], None] | None = None
         self.record: RoundRecord | None = None
         self.refusal: str | None = None
@@ -168,9 +169,11 @@ class _Watch:
         self.of_all = False
 
     def report(self, event: DaemonEvent) -> None:
-        if isinstance(event, Trouble) and event.round_id in (None, self._round_id):
-            self._troubles += 1
-            if self._troubles >= _MOST_TROUBLES:
+        if isinstance(event, (Looked, Training)):  # the chain answers, or its failures do not concern the round now
+            self._troubles[None] = 0
+        elif isinstance(event, Trouble) and event.round_id in self._troubles:
+            self._troubles[event.round_id] += 1
+            if self._troubles[event.round_id] >= _MOST_TROUBLES:
                 # Do not forward the event: it announces a retry, but this step does not retry any more.
                 self.refusal, self.of_all = event.cause or event.message, event.of_all
                 self.fix = f"No data was lost. Resume with: decloud-trainer {self._step} {self._round_id}"
@@ -179,6 +182,8 @@ class _Watch:
         self._reporter.report(event)
         if isinstance(event, Changed) and event.record.round_id == self._round_id:
             self.record = event.record
+            if not event.record.attempts and not event.record.next_try_at:
+                self._troubles[self._round_id] = 0
             if event.record.state in _DONE[self._step]:
                 self._stop()
             elif event.record.state is State.WITHHELD and self._step == "train":

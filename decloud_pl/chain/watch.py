@@ -166,7 +166,7 @@ async def watch_events(
                 heard_at = pace.monotonic()
         except TimeoutError:
             state, detail = "delivers nothing" if connected else "does not answer", ""
-        except (OSError, WebSocketException) as error:
+        except (OSError, RuntimeError, WebSocketException) as error:  # RuntimeError if no thread can look up the host
             state, detail = "cannot be reached", type(error).__name__
         if connected:
             yield Disconnected()

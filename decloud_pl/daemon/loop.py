@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -14,14 +15,17 @@ from decloud_pl.chain.events import ValidationCompleted
 from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
 from decloud_pl.daemon.stopping import OpenRound, said_at_once
-from decloud_pl.errors import ChainError, DecloudError, JournalError, RpcUnavailable
+from decloud_pl.errors import JournalError, RpcUnavailable
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.background import Background
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
+from decloud_pl.rounds.failures import InternalError, reportable
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.train.plan import CHECKPOINT_FILE
+
+logger = logging.getLogger(__name__)
 
 _NODE_SECONDS = 2.0
 """How long after an event to look at its round again: the first look may be answered by a node that is behind."""
@@ -285,7 +289,8 @@ class Daemon:
         while True:
             await asyncio.sleep(self._policy.reconcile_interval)
             await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
-            await self.driver.sightings.look_at_splits(self.steps.chain)
+            look_at_splits = partial(self.driver.sightings.look_at_splits, self.steps.chain)
+            await self._try(look_at_splits, again=self._policy.reconcile_interval)
 
     async def _follow_upgrades(self) -> None:
         """Detect the program's revision at regular intervals (by default every hour).
@@ -295,27 +300,31 @@ class Daemon:
         revisions = self.steps.revisions
         while revisions is not None:
             await asyncio.sleep(self._policy.reconcile_interval)
-            try:
-                await revisions.look()
-            except ChainError as error:
-                again = f"Retrying in {self._policy.reconcile_interval:g} s."
-                self.steps.reporter.report(Trouble.then(None, error, again))
+            await self._try(revisions.look, again=self._policy.reconcile_interval)
 
     @property
     def _poll_seconds(self) -> float:
         """The most seconds until the next poll."""
         return self._policy.poll_interval * (_POLLS_WHILE_WATCHING if self._watching else 1)
 
-    async def _try(self, look: Callable[[], Awaitable[Iterable[int]]], *, again: float) -> None:
+    async def _try(self, look: Callable[[], Awaitable[Iterable[int] | None]], *, again: float) -> None:
+        """Look at the chain, and queue the rounds that the look returns, if any. Report a failure.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
         try:
-            self._mark(await look())
+            self._mark(await look() or ())
         except JournalError:
             raise
-        except DecloudError as error:
+        except Exception as error:  # a failed look must not end the daemon
             if isinstance(error, RpcUnavailable):
                 self.driver.lost_contact()
-            if self._is_news(str(error)):
-                self.steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
+            known = reportable(error)
+            if self._is_news(str(known)):
+                if isinstance(known, InternalError):
+                    logger.exception("Internal error during a look at the chain")
+                self.steps.reporter.report(Trouble.then(None, known, f"Retrying in {again:g} s."))
 
     def _is_news(self, trouble: str) -> bool:
         """Return whether to report a failure: true if no similar failure occurred in the last `_NEWS_AGAIN` seconds.

@@ -23,7 +23,7 @@ from decloud_pl.errors import (
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.events import Noted, Trouble
-from decloud_pl.rounds.failures import LOOK_AGAIN, Failures, InternalError
+from decloud_pl.rounds.failures import LOOK_AGAIN, Failures, InternalError, reportable
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step, with_reward
 from decloud_pl.rounds.looks import Looks
@@ -31,7 +31,6 @@ from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import WALLET_MINIMUM
 from decloud_pl.rounds.sightings import Sightings
 from decloud_pl.rounds.steps import Steps
-from decloud_pl.shortage import shortage
 
 logger = logging.getLogger(__name__)
 
@@ -179,12 +178,10 @@ class Driver:
                 await self._follow_upgrade()
             return self.failed(round_id, error)
         except Exception as error:  # an internal error in one round must not end the daemon or affect other rounds
-            known = shortage(error, places=(self._steps.rounds_folder, Path(tempfile.gettempdir()))) or error
-            if isinstance(known, DecloudError):
-                return self.failed(round_id, known)
-            logger.exception("Internal error in round %d", round_id)
-            fix = "See logs/daemon.log and please report it."
-            return self.failed(round_id, InternalError(f"Internal error ({type(error).__name__}).", fix=fix))
+            known = reportable(error, places=(self._steps.rounds_folder, Path(tempfile.gettempdir())))
+            if isinstance(known, InternalError):
+                logger.exception("Internal error in round %d", round_id)
+            return self.failed(round_id, known)
 
     def _waits_to_join(self, round_id: int) -> bool:
         """Return whether a run for this round alone must look at it again: polls show only rounds that are open."""

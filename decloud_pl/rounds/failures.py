@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from decloud_pl.errors import (
     ChainError,
@@ -25,6 +26,7 @@ from decloud_pl.journal.record import NOT_JOINED, RoundRecord, State
 from decloud_pl.retry import LONGEST_RETRY_AFTER, Backoff
 from decloud_pl.rounds.events import Trouble
 from decloud_pl.rounds.steps import Steps
+from decloud_pl.shortage import shortage
 
 LOOK_AGAIN = 60.0
 """Seconds until the next look at a round whose deadline is not known, after a failed look."""
@@ -46,7 +48,18 @@ _SHARE_TO_WAIT = 0.25
 
 
 class InternalError(DecloudError):
-    """An unexpected exception in a round, which is an error of this program or of a plug-in."""
+    """An unexpected exception, which is an error of this program or of a plug-in."""
+
+
+def reportable(error: Exception, *, places: Sequence[Path] = ()) -> DecloudError:
+    """Return an error as one that can be reported: itself, the shortage that it means, or an `InternalError`.
+
+    ``places`` are folders that were written to; see `shortage`.
+    """
+    known = shortage(error, places=places) or error
+    if isinstance(known, DecloudError):
+        return known
+    return InternalError(f"Internal error ({type(error).__name__}).", fix="See logs/daemon.log and please report it.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -293,6 +295,23 @@ async def test_nobody_there_is_tried_with_growing_waits() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert pace.slept[:9] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+async def test_a_machine_without_threads_is_waited_out(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
+    class Full(ThreadPoolExecutor):
+        is_full = True
+
+        def submit(self, *arguments: Any, **options: Any) -> Any:
+            if self.is_full:
+                self.is_full = False
+                raise RuntimeError("can't start new thread")
+            return super().submit(*arguments, **options)
+
+    url = await serve([[ANSWER]])
+    pace = NoWait()
+    asyncio.get_running_loop().set_default_executor(Full())
+    assert await take(url.replace("127.0.0.1", "localhost"), 1, pace) == [Subscribed()]
+    assert pace.slept == [0.5]
 
 
 async def test_a_refused_subscription_is_tried_again(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:

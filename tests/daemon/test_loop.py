@@ -226,6 +226,34 @@ async def test_a_busy_store_is_asked_again_before_the_deadline(world: World, ret
     assert row.next_try_at == pytest.approx(time.time() + min(retry_after, 3540), abs=30)
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "This machine has no file descriptors left."),
+        (RuntimeError("can't start new thread"), "This machine cannot start more processes."),
+        (KeyError("digits"), "Internal error (KeyError)."),
+    ],
+    ids=["files", "threads", "internal"],
+)
+async def test_a_poll_that_fails_does_not_end_the_daemon(error: Exception, message: str, world: World) -> None:
+    failures = [error]
+
+    def prepare(name: str) -> None:
+        if failures:
+            raise failures[0]
+
+    def reported() -> list[str]:
+        return [event.message for event in world.diary.events if isinstance(event, Trouble) and event.round_id is None]
+
+    async with world.daemon(ws_url="ws://127.0.0.1:9", prepare=prepare):
+        round_id = await world.post()
+        await world.diary.until(lambda: bool(reported()))
+        assert reported()[0].startswith(message)
+        assert reported()[0].endswith("Retrying in 0.1 s.")
+        failures.clear()
+        await world.diary.reaches(round_id, State.WAITING)
+
+
 async def test_rounds_that_wait_for_a_data_set_are_looked_at_when_it_is_here(world: World) -> None:
     calls: list[Callable[[], object]] = []
     missing = [True]

@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain.dialect import Dialect, Filters
 from decloud_pl.chain.rpc import ACCOUNTS_PER_REQUEST, CLOCK_SYSVAR, Account, RpcClient, clock_of
 from decloud_pl.chain.rpc_errors import wrong_answer
-from decloud_pl.domain import Round, RoundCounter, Submission
+from decloud_pl.domain import MOST_ROUND_ID, Round, RoundCounter, Submission
 from decloud_pl.errors import DecodeError, RpcRejected
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class ChainClient:
         If no endpoint lists a program's accounts, return only the latest 10,000 rounds.
         """
         try:
-            found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
+            found = await self._list(self.dialect.rounds_filter(), self._decode_round)
         except RpcRejected as error:
             found = list((await self.rounds_by_id(await self._latest(error))).values())
         return sorted(found, key=lambda value: value.id)
@@ -210,19 +210,19 @@ class ChainClient:
         Return only the submissions to the latest 10,000 rounds if no endpoint lists a program's accounts.
         """
         try:
-            listed = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
+            listed = await self._list(self.dialect.submissions_filter(trainer), self._decode_submission)
             found = [one for one in listed if one.trainer == trainer]  # an endpoint may ignore the filter
         except RpcRejected as error:
             asked = await self._latest(error)
             addresses = [self.dialect.submission_address(round_id, trainer) for round_id in asked]
             accounts = zip(addresses, await self.rpc.accounts(addresses), strict=True)
             existing = [(address, account) for address, account in accounts if account is not None]
-            found = self._decodable(existing, self.dialect.decode_submission)
+            found = self._decodable(existing, self._decode_submission)
         return sorted(found, key=lambda value: value.round_id)
 
     async def round_submissions(self, round_id: int) -> list[Submission]:
         """Read all submissions of a round, sorted by the trainer's address."""
-        listed = await self._list(self.dialect.round_submissions_filter(round_id), self.dialect.decode_submission)
+        listed = await self._list(self.dialect.round_submissions_filter(round_id), self._decode_submission)
         found = [one for one in listed if one.round_id == round_id]
         return sorted(found, key=lambda value: bytes(value.trainer))
 
@@ -232,11 +232,21 @@ class ChainClient:
         count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
 
+    def _decode_round(self, data: bytes) -> Round:
+        found = self.dialect.decode_round(data)
+        _check_round_id(found.id)
+        return found
+
+    def _decode_submission(self, data: bytes) -> Submission:
+        found = self.dialect.decode_submission(data)
+        _check_round_id(found.round_id)
+        return found
+
     def _round_of(self, round_id: int) -> Callable[[bytes], Round]:
         """Return a decoder for the round ``round_id``. It raises `DecodeError` if the bytes are another round."""
 
         def decode(data: bytes) -> Round:
-            found = self.dialect.decode_round(data)
+            found = self._decode_round(data)
             if found.id != round_id:
                 raise wrong_answer(f"The RPC endpoint returned round {found.id} instead of round {round_id}.")
             return found
@@ -247,7 +257,7 @@ class ChainClient:
         """Return a decoder for a trainer's submission in a round. It raises `DecodeError` for any other submission."""
 
         def decode(data: bytes) -> Submission:
-            found = self.dialect.decode_submission(data)
+            found = self._decode_submission(data)
             if (found.round_id, found.trainer) != (round_id, trainer):
                 raise wrong_answer(
                     f"The RPC endpoint returned the wrong submission for this trainer in round {round_id}."
@@ -285,3 +295,9 @@ class ChainClient:
                 fix="Check network.program_id.",
             )
         return decode(account.data)
+
+
+def _check_round_id(round_id: int) -> None:
+    """Refuse the number of a round that the journal cannot store. The program counts from 0, so no round has it."""
+    if round_id > MOST_ROUND_ID:
+        raise wrong_answer(f"The RPC endpoint returned the impossible round number {round_id}.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from decloud_pl.domain import MOST_ROUND_ID
 from decloud_pl.journal.audits import Audit, audits
 from decloud_pl.journal.findings import readings
 from decloud_pl.journal.owner import NOBODY, Owner
@@ -27,8 +28,6 @@ Role = Literal["validator", "creator"]
 
 ROUNDS_KEPT = 20_000
 """The journal keeps at most this many rounds of a network and program: the latest rounds."""
-_MOST_ID = 2**63 - 1
-"""The largest integer that SQLite stores. A round's number is an unsigned integer of 64 bits."""
 _ABANDONED = {"validator": "ending = 'unscored'", "creator": "ending IN ('unscored', 'cancelled')"}
 _OF_VALIDATOR = "AND validator IS NOT NULL"
 _SAVE = """
@@ -110,7 +109,7 @@ class TrackRecord:
 
 def endings(journal: JournalReader, numbers: range) -> dict[int, Ending]:
     """Map the number of each stored round in ``numbers`` to its ending."""
-    first, last = numbers.start, min(numbers.stop - 1, _MOST_ID)
+    first, last = numbers.start, min(numbers.stop - 1, MOST_ROUND_ID)
     if first > last:
         return {}
     rest = "AND round_id BETWEEN ? AND ?"
@@ -141,7 +140,7 @@ def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = R
             at,
         )
         for one in rounds
-        if one.round_id <= _MOST_ID
+        if one.round_id <= MOST_ROUND_ID
     ]
     if rows:
         with journal.transaction() as db:

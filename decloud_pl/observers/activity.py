@@ -182,7 +182,7 @@ class Activity:
     def _warning_once(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, OverflowError) as error:  # OverflowError if a number is too large for SQLite
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning(

@@ -147,6 +147,28 @@ async def test_an_account_that_cannot_be_decoded_hides_no_other(
     assert "Skipped the account" in caplog.text
 
 
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1])
+async def test_an_impossible_round_number_is_refused(
+    number: int, chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
+) -> None:
+    vm, dialect, me = endpoint.vm, chain.dialect, wallet.address
+    copies = {
+        dialect.round_address(number): dialect.round_address(0),
+        dialect.submission_address(number, me): dialect.submission_address(0, me),
+    }
+    for place, original in copies.items():
+        account = vm.account(original)
+        data = account.data[:8] + number.to_bytes(8, "little") + account.data[16:]
+        vm.set_account(place, Account(account.lamports, data, account.owner))
+    for asked in (chain.round(number), chain.view(number, me), chain.submission(number, me)):
+        with pytest.raises(DecodeError, match=f"the impossible round number {number}"):
+            await asked
+    assert await chain.rounds_by_id([number]) == {}
+    assert [round_.id for round_ in await chain.rounds()] == [0, 1, 2]
+    assert [submission.round_id for submission in await chain.submissions_of(me)] == [0]
+    assert await chain.round_submissions(number) == []
+
+
 async def test_the_submissions_of_others_are_left_out_also_if_an_endpoint_ignores_the_filter(
     chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
 ) -> None:

@@ -283,6 +283,13 @@ async def test_an_event_that_cannot_be_read_costs_no_other(
     assert await take(url, 3, NoWait()) == [Subscribed(), ValidationCompleted(7), ValidationCompleted(8)]
 
 
+async def test_an_event_with_an_impossible_number_is_passed_over(
+    serve: Callable[[list[list[str]]], Awaitable[str]],
+) -> None:
+    url = await serve([[ANSWER, notification(2**63 - 1, 2**63, 2**64 - 1, 8)]])
+    assert await take(url, 3, NoWait()) == [Subscribed(), ValidationCompleted(2**63 - 1), ValidationCompleted(8)]
+
+
 async def test_nobody_there_is_tried_with_growing_waits() -> None:
     pace = NoWait()
 

@@ -224,3 +224,12 @@ def test_a_place_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: py
     with caplog.at_level(logging.WARNING):
         activity_of(tmp_path, Skipped(1, "no"), Trouble(2, "no")).close()
     assert len(caplog.records) == 1
+
+
+def test_a_number_that_is_too_large_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    events = Skipped(2**63, "no"), Trouble(2**64 - 1, "no"), Connected("wallet", 2**64 - 1), Skipped(1, "no")
+    with caplog.at_level(logging.WARNING):
+        activity_of(tmp_path, *events).close()
+    assert len(caplog.records) == 1
+    with ActivityReader(tmp_path, OWNER) as activity:
+        assert [entry.round_id for entry in activity.entries()] == [1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from decloud_pl.errors import DecloudError, IntegrityError, JournalError, SizeLimitExceeded
+from decloud_pl.errors import DecloudError, IntegrityError, JournalError, RpcRejected, SizeLimitExceeded
 from decloud_pl.rounds.events import Noted, Reporter
 from decloud_pl.rounds.policy import DAY_SECONDS
 from decloud_pl.shortage import shortage
@@ -45,6 +45,7 @@ class Background(ABC):
         self._asked: asyncio.Queue[int] = asyncio.Queue()
         # Rounds that could not be scored. The daemon retries them on another day.
         self._later: set[int] = set()
+        self._is_refused = False  # the endpoints refuse a request that this work needs
 
     def ask(self, round_id: int) -> None:
         """Queue a round that has just been completed, so that `gather` scores its updates."""
@@ -59,6 +60,7 @@ class Background(ABC):
         while True:
             self._reader.bytes_left = MOST_BYTES
             self._later.clear()
+            self._is_refused = False
             await self._quietly(self._look_back)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DAY_SECONDS):
@@ -84,7 +86,9 @@ class Background(ABC):
 
     async def _look_at_asked(self) -> None:
         while True:
-            await self._quietly(partial(self._look_at, await self._asked.get()))
+            round_id = await self._asked.get()
+            if not self._is_refused:
+                await self._quietly(partial(self._look_at, round_id))
 
     async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` with a time limit. Report a failure and continue, because the results can wait for another day.
@@ -99,6 +103,9 @@ class Background(ABC):
             raise
         except TimeoutError:
             self._ended_early(f"it took longer than {_MOST_SECONDS / 60:.0f} min.")
+        except RpcRejected as error:
+            self._is_refused = True  # until the next day: each round would fail in the same way
+            self._ended_early(str(error))
         except DecloudError as error:
             self._ended_early(str(error))
         except OSError as error:

@@ -15,7 +15,7 @@ from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.source import SplitName
 from decloud_pl.domain import Convention, Round, Submission
-from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
+from decloud_pl.errors import DatasetError, MachineShortage, RpcRejected, StoreError, TrainingError
 from decloud_pl.rounds.background import DailyLimitExceeded
 from decloud_pl.rounds.planner import processors
 from decloud_pl.shortage import killed
@@ -118,10 +118,10 @@ async def score_round(
     choice = catalog.resolve(round_.dataset)
     if not choice.ready:
         raise DatasetError(f"The data set {choice.name} is not on this machine.")
+    submissions = await _submissions(chain, round_.id)  # first, because an endpoint may not list them
     base = folder / f"{round_.id}-base"
     tell(f"Round {round_.id}: fetching its model and its updates…")
     await fetch_in_task(reader, round_.model_cid, base, max_bytes=max_bytes)
-    submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
     files, refused = await _fetch(reader, folder, round_.id, submissions, max_bytes, own)
     tell(f"Round {round_.id}: scoring its updates on {choice.name} under each convention…")
     request = {
@@ -136,6 +136,14 @@ async def score_round(
         "memory_bytes": _memory() // _MEMORY_SHARE if background else 0,
     }
     return _scores(choice.name, submissions, refused, await _child(request))
+
+
+async def _submissions(chain: ChainClient, round_id: int) -> list[Submission]:
+    try:
+        return [entry for entry in await chain.round_submissions(round_id) if entry.submitted]
+    except RpcRejected as error:
+        fix = "Add an endpoint that lists a program's accounts to network.fallback_rpc_urls."
+        raise RpcRejected(error.message, fix=fix) from error
 
 
 async def _fetch(

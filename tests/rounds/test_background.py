@@ -1,16 +1,19 @@
-"""The limit of the downloads of background work."""
+"""The limits of background work: its downloads, and what the endpoints refuse."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from decloud_pl.errors import SizeLimitExceeded
-from decloud_pl.rounds.background import DailyLimitExceeded, Metered
+from decloud_pl.errors import RpcRejected, SizeLimitExceeded
+from decloud_pl.rounds.background import Background, DailyLimitExceeded, Metered
+from decloud_pl.rounds.events import Noted
 from decloud_pl.store.fetch.fetcher import FROM_CACHE, NEVER, Fetched
+from tests.world import Diary
 
 
 @dataclass
@@ -44,3 +47,31 @@ def test_only_a_download_counts(tmp_path: Path, gateway: str, left: int) -> None
     metered = Metered(Source(10, gateway), bytes_left=100)
     metered.fetch("cid", tmp_path, max_bytes=50)
     assert metered.bytes_left == left
+
+
+class Refused(Background):
+    """Notes each round that it looks at. The endpoints refuse a request of the daily search."""
+
+    looked_at: tuple[int, ...] = ()
+
+    async def _look_back(self) -> None:
+        raise RpcRejected("The RPC endpoint refused getProgramAccounts.", fix="Add another endpoint.")
+
+    async def _look_at(self, round_id: int) -> None:
+        self.looked_at = *self.looked_at, round_id
+
+
+async def test_what_the_endpoints_refuse_is_reported_once_and_not_asked_for_again_that_day() -> None:
+    diary = Diary()
+    work = Refused(Source(1), diary, what="The search")
+    work.ask(1)
+    work.ask(2)
+    gathering = asyncio.create_task(work.gather())
+    await diary.until(lambda: bool(diary.events))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    gathering.cancel()
+    await asyncio.wait({gathering})
+    why = "The RPC endpoint refused getProgramAccounts. Add another endpoint."
+    assert diary.events == [Noted(None, f"The search stopped: {why} It resumes within a day.")]
+    assert work.looked_at == ()

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.network import NetworkConfig
+from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.cli import main
 from decloud_pl.config import compose
 from decloud_pl.domain import RoundStatus
-from decloud_pl.errors import SizeLimitExceeded
+from decloud_pl.errors import RpcRejected, SizeLimitExceeded
 from decloud_pl.journal.findings import readings
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.writer import Journal
@@ -26,8 +28,10 @@ from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.planner import make_catalog
+from decloud_pl.rounds.scoring import score_round
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched
 from decloud_pl.store.fetch.gateway import GatewayReader
+from tests.harness.proxy import Fault, FaultProxy
 from tests.localnet.agents.conftest import RATE, State, Town, always
 from tests.world import Diary
 
@@ -222,3 +226,23 @@ async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once
         assert readings(journal) == []
     said = [event.message for event in diary.events if isinstance(event, (Noted, Trouble))]
     assert ["No disk space left" in said[0], "internal error (ValueError)" in said[1]] == [True, True]
+
+
+async def test_nothing_is_downloaded_where_no_endpoint_lists_accounts(town: Town, tmp_path: Path) -> None:
+    round_ = await town.round(await town.post(town.put(always(1))))
+    places = town.network.endpoints
+    reader = Counting(GatewayReader([places.gateway_url]))
+    async with FaultProxy(places.rpc_url, places.ws_url, [Fault("410", ["getProgramAccounts"])]) as proxy:
+        chain = ChainClient(RpcClient(proxy.url), town.dialect)
+        try:
+            with pytest.raises(RpcRejected, match="refused getProgramAccounts") as caught:
+                await score_round(
+                    *(chain, reader, make_catalog(compose([])), tmp_path, round_),
+                    split="test",
+                    gradient_rate=RATE,
+                    max_bytes=1 << 24,
+                )
+        finally:
+            await chain.rpc.aclose()
+    assert "network.fallback_rpc_urls" in caught.value.fix
+    assert reader.fetched == []

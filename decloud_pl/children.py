@@ -172,7 +172,8 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
         if stop.is_set():
             if number == signal.SIGHUP:
                 return
-            # No work is lost: every state is on disk before its effect, and children end with this process.
+            # No work is lost: every state is on disk before its effect. Trainings end with this process; other
+            # children end when their work is done or their time is up.
             os._exit(_INTERRUPTED)
         stop.set()
         on_stop()

@@ -177,7 +177,8 @@ async def _fetch(
 async def _child(request: Mapping[str, Any]) -> dict[str, Any]:
     command = (sys.executable, "-m", "decloud_pl.train.score")
     try:
-        output = await output_of(command, seconds=CHILD_SECONDS, given=json.dumps(request).encode())
+        given = json.dumps({**request, "seconds": CHILD_SECONDS}).encode()
+        output = await output_of(command, seconds=CHILD_SECONDS, given=given)
         answer: dict[str, Any] = json.loads(output.out)
     except ValueError:
         who = "The process that scores updates"

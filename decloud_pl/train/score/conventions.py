@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -120,6 +121,7 @@ def _products(changed: list[torch.Tensor]) -> list[list[int]]:
 def main() -> None:
     messages = open_messages()
     request = json.load(sys.stdin)
+    signal.alarm(int(request["seconds"]) + 1)  # in case the parent no longer runs by then
     os.nice(int(request["nice"]))
     torch.set_num_threads(max(1, int(request["threads"])))
     if request["memory_bytes"]:

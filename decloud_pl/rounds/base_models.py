@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,6 +43,9 @@ _LARGEST_PACKAGE = 64 << 20
 """A larger package is deleted after the inspection, to save disk space. The worker then opens the base model itself."""
 _SHORT_OF_TIME = 30
 """With fewer seconds than this to the join deadline, a round is joined without an inspection of its base model."""
+_LAST_WAIT = 25
+"""With fewer seconds than this to the join deadline, a first inspection no longer waits for a place. It is less than
+`_SHORT_OF_TIME`, so that the round is then joined although the chain's clock is a little behind."""
 _AGAIN = Backoff(15.0, 600.0)
 _NAME = "base model"
 _LOOK = "look-"
@@ -80,6 +84,7 @@ class BaseModels:
         max_bytes: the size of the largest accepted file.
         own_data: whether the user's own data module decides which models fit.
         keeps_packages: whether to keep the last packages for `hand_over`. Only one process may do so in a folder.
+        monotonic: returns the seconds of a monotonic clock.
     """
 
     reader: Fetcher
@@ -88,10 +93,13 @@ class BaseModels:
     max_bytes: int
     own_data: bool = False
     keeps_packages: bool = True
+    monotonic: Callable[[], float] = time.monotonic
     _seen: dict[str, Seen] = field(default_factory=dict)
     # By CID: the model, and the SHA-256 of the file that was opened.
     _packages: dict[str, tuple[BaseModel, str]] = field(default_factory=dict)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    # Held by an inspection after a failed one, so that files that nobody delivers leave the other places free.
+    _repeating: asyncio.Lock = field(default_factory=asyncio.Lock)
     _cleaning: threading.Lock = field(default_factory=threading.Lock)
     _is_clean: bool = False
 
@@ -131,17 +139,31 @@ class BaseModels:
         seen = self._seen.get(cid)
         return seen is not None and seen.model is None and math.isinf(seen.again_at)
 
-    async def look(self, cid: str) -> None:
+    async def look(self, cid: str, *, seconds_left: float | None = None) -> None:
         """Fetch and open a base model, so that `check` can report the result.
+
+        Args:
+            cid: the base model.
+            seconds_left: the seconds to the join deadline. If other inspections take all places until shortly before
+                the deadline, a first inspection is left out. None to wait without limit.
 
         Raises:
             MachineShortage: this machine cannot inspect the model now. The model itself may be fine.
         """
-        async with self._places:
-            seen = self._seen.pop(cid, Seen(again_at=0.0))
+        async with contextlib.AsyncExitStack() as stack:
+            if cid in self._seen:
+                await stack.enter_async_context(self._repeating)
+                seconds_left = None
+            try:
+                async with asyncio.timeout(None if seconds_left is None else seconds_left - _LAST_WAIT):
+                    await stack.enter_async_context(self._places)
+            except TimeoutError:
+                return
+            seen = self._seen.get(cid, Seen(again_at=0.0))
             missing: MachineShortage | None = None
             if seen.model is None and self._is_due(seen):
                 seen, missing = await self._look(cid, seen.failures)
+            self._seen.pop(cid, None)  # now the last one inspected
             while len(self._seen) >= _KEPT:
                 del self._seen[next(iter(self._seen))]
             self._seen[cid] = seen
@@ -168,7 +190,7 @@ class BaseModels:
             else:
                 raise
         failures += 1
-        again_at = time.monotonic() + _AGAIN.after(failures)
+        again_at = self.monotonic() + _AGAIN.after(failures)
         return Seen(problem=problem, again_at=again_at, failures=failures), missing
 
     async def hand_over(self, cid: str, folder: Path) -> None:
@@ -219,7 +241,7 @@ class BaseModels:
         return tempfile.TemporaryDirectory(prefix=_LOOK if self.keeps_packages else _EXPLAIN, dir=self.folder)
 
     def _is_due(self, seen: Seen) -> bool:
-        return time.monotonic() >= seen.again_at
+        return self.monotonic() >= seen.again_at
 
     @staticmethod
     def _hurry(round_: Round, now: int) -> str:

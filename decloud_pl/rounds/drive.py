@@ -203,15 +203,16 @@ class Driver:
         """
         while True:
             chosen = await self._choose_now(round_id)
-            if not isinstance(chosen, Round):
+            if not isinstance(chosen, View):
                 return chosen
-            if self._steps.base_models is not None:
-                await self._steps.base_models.look(chosen.model_cid)
-                if self._steps.base_models.has_refused(chosen.model_cid):
-                    self.sightings.refuse(chosen)
+            base_models, round_ = self._steps.base_models, chosen.round
+            if base_models is not None and round_ is not None:
+                await base_models.look(round_.model_cid, seconds_left=round_.join_deadline - chosen.now)
+                if base_models.has_refused(round_.model_cid):
+                    self.sightings.refuse(round_)
 
-    async def _choose_now(self, round_id: int) -> RoundRecord | Round | None:
-        """Do the same as `_choose`, but return the `Round` if its base model must be inspected first."""
+    async def _choose_now(self, round_id: int) -> RoundRecord | View | None:
+        """Do the same as `_choose`, but return the `View` of the round if its base model must be inspected first."""
         steps, policy = self._steps, self._policy
         async with self._one_at_a_time:  # two rounds must not both take the last slot
             view = await steps.chain.view(round_id, steps.wallet.address)
@@ -232,7 +233,7 @@ class Driver:
                     self._end(replace(self._joining.record(view.round, decision.reason), state=State.MISSED))
                 return None
             if steps.base_models is not None and steps.base_models.wants_look(view.round, now=view.now):
-                return view.round
+                return view
             if policy.faucet and self._joining.unreserved(view.balance) < policy.criteria.join_cost + WALLET_MINIMUM:
                 await steps.chain.rpc.request_airdrop(steps.wallet.address, LAMPORTS_PER_SOL)
             self.discovery.forget(round_id)

@@ -164,6 +164,63 @@ async def test_the_files_of_a_killed_inspection_are_deleted(keeps: bool, tmp_pat
     assert list((tmp_path / "looks").iterdir()) == ([] if keeps else [left])  # it may be another process's
 
 
+class Held:
+    """Has no file. In the ``with`` block, each download waits until the test sets ``may_end``."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may_end = threading.Event()
+        self._begun = threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self.may_end.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self.may_end.set()
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
+        self.asked.append(cid)
+        self._begun.release()
+        self.may_end.wait(PATIENCE)
+        raise StoreUnavailable("No gateway answers.")
+
+    async def begins(self) -> None:
+        assert await asyncio.to_thread(self._begun.acquire, timeout=PATIENCE)
+
+
+async def test_a_first_inspection_does_not_wait_for_a_place_until_it_is_too_late_to_join(tmp_path: Path) -> None:
+    source = Held()
+    models = BaseModels(source, tmp_path, JoinConfig(), 4 << 20)
+    with source:
+        looks = [asyncio.create_task(models.look(cid)) for cid in CIDS[:4]]
+        for _ in looks:
+            await source.begins()
+        await asyncio.wait_for(models.look(CIDS[4], seconds_left=0), 10.0)
+    await asyncio.gather(*looks)
+    assert sorted(source.asked) == sorted(CIDS[:4])
+    await models.look(CIDS[4], seconds_left=0)  # a place is free
+    assert source.asked[-1] == CIDS[4]
+
+
+async def test_repeated_inspections_take_only_one_place(tmp_path: Path) -> None:
+    source, now = Held(), 0.0
+    source.may_end.set()
+    models = BaseModels(source, tmp_path, JoinConfig(), 4 << 20, monotonic=lambda: now)
+    first, second, new = CIDS[:3]
+    for cid in (first, second):
+        await models.look(cid)
+        await source.begins()
+    now = 3600.0
+    with source:
+        looks = [asyncio.create_task(models.look(first))]
+        await source.begins()
+        looks += [asyncio.create_task(models.look(cid, seconds_left=0)) for cid in (first, second, new)]
+        await source.begins()
+        assert source.asked[2:] == [first, new]
+    await asyncio.gather(*looks)
+    assert source.asked[2:] == [first, new, second]
+
+
 @pytest.mark.slow
 async def test_the_worker_gets_the_opened_model(world: World, tmp_path: Path) -> None:
     state = weights()

@@ -143,7 +143,9 @@ class Daemon:
             if revisions is not None:
                 await revisions.begin()
             only = self._policy.only_round
-            if only is not None and not await self.driver.reopen(only):
+            if only is None:  # otherwise the user may be working in the folder of another round
+                steps.delete_leftovers()
+            elif not await self.driver.reopen(only):
                 self.stop()
                 return
             self._mark([] if only is None else [only])  # it may be too old for a search

@@ -383,6 +383,13 @@ class Steps:
         shutil.rmtree(self.folder(record.round_id), ignore_errors=True)
         return record
 
+    def delete_leftovers(self) -> None:
+        """Delete the folders of rounds that have ended. A process that was killed in `finish` leaves such a folder."""
+        ended = {str(round_id) for round_id, state in self.journal.states().items() if state.is_final}
+        for folder in self.rounds_folder.glob("*"):
+            if folder.name in ended:
+                shutil.rmtree(folder, ignore_errors=True)
+
     async def _send(
         self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]], *, deposit: int = 0
     ) -> str | None:

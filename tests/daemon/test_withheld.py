@@ -67,6 +67,22 @@ async def test_a_restart_leaves_it_withheld_and_force_publishes_it_without_anoth
     assert submission.gradient_cid == world.row(round_id).update_cid
 
 
+async def test_a_start_deletes_only_the_folders_of_ended_rounds(world: World) -> None:
+    round_id = await withhold(world)
+    rounds, ended = world.home / "rounds", round_id + 1
+    with world.open_journal() as journal:
+        journal.save(dataclasses.replace(world.row(round_id), round_id=ended, state=State.CLAIMED))
+    for name in (str(ended), str(ended + 1), "notes"):  # a kill left the first; no row has the others
+        (rounds / name / "folder").mkdir(parents=True)
+    async with world.daemon(only_round=round_id):
+        await world.diary.looks(round_id, 1)
+    assert (rounds / str(ended)).exists()
+    async with world.daemon():
+        await world.diary.looks(round_id, 1)
+    assert {folder.name for folder in rounds.iterdir()} == {str(round_id), str(ended + 1), "notes"}
+    assert (rounds / str(round_id) / "update.json").exists()
+
+
 async def test_who_waits_for_it_alone_is_not_kept_waiting(world: World) -> None:
     round_id = await withhold(world)
     async with world.daemon(stop_after=1) as daemon:

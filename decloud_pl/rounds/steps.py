@@ -225,7 +225,8 @@ class Steps:
         """
         until = self.monotonic() + max(1, seconds_left)
         window = record.submit_window if record.submit_window is not None else seconds_left
-        record = self.enter(self._with_convention(replace(record, submit_window=window)), State.TRAINING)
+        record = _without_update(replace(record, submit_window=window))
+        record = self.enter(self._with_convention(record), State.TRAINING)
         try:
             async with asyncio.timeout(until - self.monotonic()):
                 base_model = await self.fetch_base_model(record)
@@ -422,4 +423,19 @@ def _with_update(record: RoundRecord, update: Update) -> RoundRecord:
         accuracy_after=update.accuracy_after,
         gain_low=update.gain_low,
         gain_high=update.gain_high,
+    )
+
+
+def _without_update(record: RoundRecord) -> RoundRecord:
+    """Forget the results of an earlier training, which would be shown as those of the next one."""
+    return replace(
+        record,
+        update_cid=None,
+        update_profile=None,
+        update_size=None,
+        accuracy_before=None,
+        accuracy_after=None,
+        gain_low=None,
+        gain_high=None,
+        train_seconds=None,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
+from decloud_pl.cli.ui.report import lines_of
 from decloud_pl.config import compose
+from decloud_pl.daemon.stopping import said_at_the_end
 from decloud_pl.domain import Payout
 from decloud_pl.journal.findings import Reading, store_reading
 from decloud_pl.journal.record import State
@@ -100,6 +103,23 @@ async def test_other_settings_train_anew(world: World) -> None:
     async with world.daemon():
         await world.diary.reaches(round_id, State.SUBMITTED)
     assert world.executor.trained == 2
+
+
+async def test_the_next_training_does_not_show_the_results_of_the_withheld_update(world: World) -> None:
+    round_id = await withhold(world)
+    folder = world.home / "rounds" / str(round_id)
+    plan = TrainingPlan.read(folder)
+    dataclasses.replace(plan, round=dataclasses.replace(plan.round, convention="gradient")).write(folder)
+    assert world.row(round_id).accuracy_after == 0.9
+    world.diary.events.clear()
+    world.executor.gate = asyncio.Event()
+    async with world.daemon() as daemon:
+        await world.diary.reaches(round_id, State.TRAINING)
+        row = world.row(round_id)
+        assert lines_of(row, None) == [f"Round {round_id}: training…"]
+        (line,) = said_at_the_end(daemon.open_rounds(), 0)
+        assert "its training starts from scratch" in line
+        assert (row.update_size, row.accuracy_before, row.gain_low) == (None, None, None)
 
 
 async def test_a_new_training_replaces_a_withheld_update_that_a_forced_run_published(world: World) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -28,6 +29,7 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.legible import legible
 from decloud_pl.redact import COMMA_BETWEEN_URLS
 from decloud_pl.rounds.events import Audited, Changed, Connected, DaemonEvent, Looked, Trouble
+from decloud_pl.rounds.policy import DAY_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +66,17 @@ class Occasions:
         self._is_low = False
         self._is_silent = False
         self._told: set[tuple[int, State]] = set()
-        self._short: set[int | None] = set()  # rounds that wait for resources of this machine
+        self._short: set[int] = set()  # rounds that wait for resources of this machine
+        self._short_at = -math.inf  # when a shortage without a round was last reported
 
-    def of_event(self, event: DaemonEvent) -> Message | None:
+    def of_event(self, event: DaemonEvent, now: float) -> Message | None:
+        """Return a message about an event, or None. ``now`` is the current time in Unix seconds."""
         if isinstance(event, (Connected, Looked)):
             return self._balance(event.balance)
         if isinstance(event, Audited):
             return self._audit(event)
         if isinstance(event, Trouble) and event.of_machine:
-            return self._shortage(event)
+            return self._shortage(event, now)
         if isinstance(event, Changed) and event.record.next_try_at == 0:
             self._short.discard(event.record.round_id)
         if isinstance(event, Changed) and (event.record.round_id, event.record.state) not in self._told:
@@ -104,12 +108,18 @@ class Occasions:
             return None
         return Message("warning", f"Round {event.round_id} was not paid fairly: {event.message}")
 
-    def _shortage(self, event: Trouble) -> Message | None:
-        if event.round_id in self._short or not self._wishes.failed:
+    def _shortage(self, event: Trouble, now: float) -> Message | None:
+        if not self._wishes.failed:
+            return None
+        if event.round_id is None:  # no event shows the end of such a shortage
+            if now - self._short_at < DAY_SECONDS:
+                return None
+            self._short_at = now
+            return Message("warning", event.message)
+        if event.round_id in self._short:
             return None
         self._short.add(event.round_id)
-        where = "" if event.round_id is None else f"Round {event.round_id} waits: "
-        return Message("warning", f"{where}{event.message}")
+        return Message("warning", f"Round {event.round_id} waits: {event.message}")
 
     def _balance(self, balance: int) -> Message | None:
         low = balance < parse_sol(self._wishes.low_balance)
@@ -186,7 +196,7 @@ class AppriseNotifier:
         self._queue: asyncio.Queue[Message] = asyncio.Queue(_WAITING)
 
     def report(self, event: DaemonEvent) -> None:
-        self._put(self._occasions.of_event(event))
+        self._put(self._occasions.of_event(event, time.time()))
 
     async def watch(self) -> None:
         """Check at intervals whether the chain is silent."""

@@ -29,8 +29,8 @@ def changed(state: State, **values: int | str) -> Changed:
     return Changed(RoundRecord(5, state, "custom", "digits", "x", 10, **values))  # type: ignore[arg-type]
 
 
-def texts(occasions: Occasions, *events: DaemonEvent) -> list[str]:
-    messages = [occasions.of_event(event) for event in events]
+def texts(occasions: Occasions, *events: DaemonEvent, now: float = 0) -> list[str]:
+    messages = [occasions.of_event(event, now) for event in events]
     return [message.text for message in messages if message is not None]
 
 
@@ -64,6 +64,14 @@ def test_what_this_machine_is_short_of_is_said_once_for_each_round_until_the_rou
     assert texts(occasions, changed(State.PUBLISHING), full) == [sentence]
     assert texts(occasions, Trouble(5, "The gateway does not answer.")) == []
     assert texts(Occasions(NotifyConfig(failed=False), started_at=0), full) == []
+
+
+def test_what_this_machine_is_short_of_without_a_round_is_said_once_a_day() -> None:
+    occasions, day = Occasions(NotifyConfig(), started_at=0), 86_400
+    full = Trouble.then(None, MachineShortage("No disk space left in /x."), "Round 5 is audited on another day.")
+    assert texts(occasions, full, full) == [full.message]
+    assert texts(occasions, full, now=day - 1) == []
+    assert texts(occasions, full, full, now=day) == [full.message]
 
 
 def test_an_unfair_payment_is_worth_a_message_and_no_other_verdict() -> None:

@@ -159,5 +159,5 @@ class Audits(Background):
         if row.tries_left:
             message = f"Not audited yet. {row.note} It is audited on another day."
         else:
-            message = f"Audit: {row.verdict}. {row.note}"
+            message = f"Audit: {row.verdict}. {row.said}"
         self._reporter.report(Audited(row.round_id, message, verdict=row.verdict, lost_bps=row.lost_bps))

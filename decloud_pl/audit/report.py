@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from decloud_pl.audit.history import Step
 from decloud_pl.domain import Convention
-from decloud_pl.journal.audits import Audit, Verdict
+from decloud_pl.journal.audits import Audit, Verdict, said_shares
 
 LATE_SECONDS = 3_600.0
 """A validator scores within minutes. After this time, a validation is late."""
@@ -142,7 +142,7 @@ class Report:
             None if own is None else own.noise_bps,
             self.score_seconds,
             self.is_late,
-            self.said(trainer),
+            self.said(None),  # another wallet of this machine may read it
         )
 
     def said(self, trainer: str | None) -> str:
@@ -158,7 +158,7 @@ class Report:
         own = self.entry(trainer)
         if own is None or own.fair_bps is None:
             return []
-        return [f"Your share is {own.paid_bps / 100:g} %, and the fair share is {own.fair_bps / 100:g} %."]
+        return [said_shares(own.paid_bps, own.fair_bps)]
 
     def _lateness(self) -> list[str]:
         if not self.is_late or self.score_seconds is None:

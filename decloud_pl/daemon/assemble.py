@@ -299,6 +299,8 @@ async def explain_round(
     ) as journal:
         choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
         audit = audit_of(journal, round_id)
+        if audit is not None:
+            audit = audit.for_wallet(str(address))
         reader = make_reader(settings.network, settings.storage, settings.home_path)
         base_models = make_base_models(settings, reader, keeps_packages=False)
         if base_models.wants_look(view.round, now=view.now):

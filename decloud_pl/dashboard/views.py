@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -305,9 +304,7 @@ class Views:
 
 def _audit(journal: JournalReader, round_id: int) -> Audit | None:
     audit = audit_of(journal, round_id)
-    if audit is None or journal.owner is None or audit.trainer == journal.owner.wallet:
-        return audit
-    return dataclasses.replace(audit, trainer=None, fair_bps=None, paid_bps=None, noise_bps=None)
+    return audit if audit is None or journal.owner is None else audit.for_wallet(journal.owner.wallet)
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> Points:

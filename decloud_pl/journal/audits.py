@@ -37,7 +37,7 @@ class Audit:
             is None. The causes are float errors, rounding and the small number of test samples.
         score_seconds: seconds from the last submission (or the deadline) to the end of the validation; None if unknown.
         is_late: whether the validation took much longer than validators usually need.
-        note: what the audit found, or why the verdict is ``unknown``, in words for people.
+        note: what the audit found, or why the verdict is ``unknown``, in words for people. It addresses nobody.
         tries_left: how many more times the daemon tries to score the round; 0 if the audit will not change any more.
         at: Unix seconds when the journal wrote the row. Comparisons ignore it.
     """
@@ -67,6 +67,24 @@ class Audit:
             return 0
         lost = self.fair_bps - self.paid_bps
         return lost if abs(lost) > (self.noise_bps or 0) else 0
+
+    @property
+    def said(self) -> str:
+        """The ``note`` in words for ``trainer``: if the shares are known, they come first."""
+        if self.fair_bps is None or self.paid_bps is None:
+            return self.note
+        return f"{said_shares(self.paid_bps, self.fair_bps)} {self.note}".rstrip()
+
+    def for_wallet(self, wallet: str) -> Audit:
+        """Return this audit without the shares if they are those of another wallet."""
+        if self.trainer == wallet:
+            return self
+        return replace(self, trainer=None, fair_bps=None, paid_bps=None, noise_bps=None)
+
+
+def said_shares(paid_bps: int, fair_bps: int) -> str:
+    """Return a sentence about a trainer's own shares."""
+    return f"Your share is {paid_bps / 100:g} %, and the fair share is {fair_bps / 100:g} %."
 
 
 _COLUMNS = ", ".join(entry.name for entry in fields(Audit))

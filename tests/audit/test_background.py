@@ -82,10 +82,12 @@ async def test_own_rounds_are_audited_once_and_after_a_shortage(market: Market, 
         (row,) = audits(journal)
         assert (row.verdict, row.trainer, row.paid_bps, row.tries_left) == ("unfair", wallet, 0, 0)
         assert row.fair_bps == row.lost_bps > 5_000
-        assert row.note.startswith(f"Your share is 0 %, and the fair share is {row.fair_bps / 100:g} %.")
+        own = f"Your share is 0 %, and the fair share is {row.fair_bps / 100:g} %."
+        assert row.said == f"{own} {row.note}"
         alert = diary.events[-1]
         assert isinstance(alert, Audited)
         assert (alert.verdict, alert.lost_bps) == ("unfair", row.fair_bps)
+        assert alert.message == f"Audit: unfair. {row.said}"
 
         fetched = list(reader.fetched)
         again = asyncio.create_task(work.gather())

@@ -107,6 +107,8 @@ async def test_a_fair_validator_is_not_accused_for_a_file_that_it_opens(market: 
         assert report.verdict == verdict, report.reasons
         assert words in report.said(None)
         assert report.row(names[0]).lost_bps == 0
+        assert report.said(names[1]).startswith("Your share")
+        assert report.row(names[1]).note == report.said(None)  # another wallet may read it
 
 
 async def test_a_round_is_audited_on_the_users_own_data_set(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli.task import failure_of
+from decloud_pl.journal.audits import Audit, store_audit
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.writer import Journal
@@ -91,6 +92,20 @@ async def test_commands_that_only_read_need_no_wallet(world: World, ask: Callabl
     wrong = await ask("explain", number, "wallet=environment", "--json")
     assert "wallet=environment, but DECLOUD_PRIVATE_KEY is not set" in wrong.out
     assert (await ask("status")).code == 4  # without an ID it needs a wallet
+
+
+async def test_explain_shows_the_shares_of_an_audit_only_to_their_wallet(
+    world: World, ask: Callable[..., Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, mine = await world.post(), str(world.wallet.address)
+    owner = Owner(await world.rpc.check_same_network(), str(world.dialect.program_id), mine)
+    with Journal(world.home / "journal.sqlite", owner) as journal:
+        store_audit(journal, Audit(number, "v", "c", "unfair", "delta", mine, 6_000, 1_000, 100, note="It kept half."))
+    shares = "Your share is 10 %, and the fair share is 60 %. "
+    for wallet, said in ((world.wallet, shares), (world.other, "")):
+        monkeypatch.setenv("DECLOUD_PRIVATE_KEY", str(wallet.signer))
+        assert f"The audit of its shares: unfair. {said}It kept half.\n" in (await ask("explain", str(number))).out
+    assert (await ask("explain", str(number), "--json")).document["audit"]["trainer"] is None
 
 
 async def test_a_creators_escape_sequences_reach_no_terminal(world: World, ask: Callable[..., Awaitable[Any]]) -> None:

@@ -54,7 +54,7 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     if written != choice.convention:
         print(f"update.convention is {written}, so the validator would misread your update.")
     if audit is not None:
-        print(f"The audit of its shares: {audit.verdict}. {legible(audit.note)}")
+        print(f"The audit of its shares: {audit.verdict}. {legible(audit.said)}")
     verdict = "would join this round" if failed is None else f"does not join this round: {failed.detail}"
     print(f"The daemon {verdict}.")
     return 0

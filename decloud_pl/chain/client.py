@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain.dialect import Dialect, Filters
 from decloud_pl.chain.rpc import ACCOUNTS_PER_REQUEST, CLOCK_SYSVAR, Account, RpcClient, clock_of
 from decloud_pl.chain.rpc_errors import wrong_answer
-from decloud_pl.domain import MOST_ROUND_ID, Round, RoundCounter, Submission
+from decloud_pl.domain import MOST_STORABLE, Round, RoundCounter, Submission
 from decloud_pl.errors import DecodeError, RpcRejected
 
 logger = logging.getLogger(__name__)
@@ -235,6 +235,8 @@ class ChainClient:
     def _decode_round(self, data: bytes) -> Round:
         found = self.dialect.decode_round(data)
         _check_round_id(found.id)
+        if found.reward_amount > MOST_STORABLE:
+            raise wrong_answer(f"The RPC endpoint returned the impossible reward of {found.reward_amount} lamports.")
         return found
 
     def _decode_submission(self, data: bytes) -> Submission:
@@ -299,5 +301,5 @@ class ChainClient:
 
 def _check_round_id(round_id: int) -> None:
     """Refuse the number of a round that the journal cannot store. The program counts from 0, so no round has it."""
-    if round_id > MOST_ROUND_ID:
+    if round_id > MOST_STORABLE:
         raise wrong_answer(f"The RPC endpoint returned the impossible round number {round_id}.")

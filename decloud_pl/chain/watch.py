@@ -19,7 +19,7 @@ from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.chain.rpc_errors import Asked
-from decloud_pl.domain import MOST_ROUND_ID
+from decloud_pl.domain import MOST_STORABLE
 from decloud_pl.errors import ConfigError
 from decloud_pl.proxies import route_to
 from decloud_pl.retry import Backoff
@@ -232,7 +232,7 @@ def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
         value = body["params"]["result"]["value"]
         if value["err"] is not None:
             return []
-        return [event for event in dialect.events(value["logs"]) if event.round_id <= MOST_ROUND_ID]
+        return [event for event in dialect.events(value["logs"]) if event.round_id <= MOST_STORABLE]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("Skipped a WebSocket message in a wrong format: %s", error)
         return []

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from decloud_pl.domain import MOST_ROUND_ID
+from decloud_pl.domain import MOST_STORABLE
 from decloud_pl.journal.audits import Audit, audits
 from decloud_pl.journal.findings import readings
 from decloud_pl.journal.owner import NOBODY, Owner
@@ -109,7 +109,7 @@ class TrackRecord:
 
 def endings(journal: JournalReader, numbers: range) -> dict[int, Ending]:
     """Map the number of each stored round in ``numbers`` to its ending."""
-    first, last = numbers.start, min(numbers.stop - 1, MOST_ROUND_ID)
+    first, last = numbers.start, min(numbers.stop - 1, MOST_STORABLE)
     if first > last:
         return {}
     rest = "AND round_id BETWEEN ? AND ?"
@@ -140,7 +140,7 @@ def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = R
             at,
         )
         for one in rounds
-        if one.round_id <= MOST_ROUND_ID
+        if one.round_id <= MOST_STORABLE
     ]
     if rows:
         with journal.transaction() as db:

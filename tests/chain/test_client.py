@@ -169,6 +169,18 @@ async def test_an_impossible_round_number_is_refused(
     assert await chain.round_submissions(number) == []
 
 
+async def test_an_impossible_reward_is_refused(chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int) -> None:
+    vm, place = endpoint.vm, chain.dialect.round_address(1)
+    account, real = vm.account(place), (await chain.round(1))
+    assert real is not None
+    was, forged = real.reward_amount.to_bytes(8, "little"), (2**63).to_bytes(8, "little")
+    assert account.data.count(was) == 1
+    vm.set_account(place, Account(account.lamports, account.data.replace(was, forged), account.owner))
+    with pytest.raises(DecodeError, match=f"the impossible reward of {2**63} lamports"):
+        await chain.view(1, wallet.address)
+    assert [round_.id for round_ in await chain.rounds()] == [0, 2]
+
+
 async def test_the_submissions_of_others_are_left_out_also_if_an_endpoint_ignores_the_filter(
     chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
 ) -> None:

@@ -18,7 +18,7 @@ from typing import TextIO
 
 from decloud_pl.children import StopRequest, begin_imports, end_imports, exit_with_parent, open_messages, send
 from decloud_pl.domain import Update
-from decloud_pl.errors import DecloudError
+from decloud_pl.errors import DecloudError, TrainingStopped
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
 from decloud_pl.models.torch_version import check_torch
@@ -50,6 +50,9 @@ def main(arguments: list[str]) -> int:
         if update is not None:
             keep(update)
     except DecloudError as error:
+        if isinstance(error, TrainingStopped):
+            # The record of a first update would end the round's training. A restart continues with the second one.
+            (folder / UPDATE_FILE).unlink(missing_ok=True)
         return _refuse(messages, error)
     except Exception as error:  # any library may report a shortage; other errors are raised again
         missing = shortage(error, places=(folder,))

@@ -17,13 +17,16 @@ import torch
 
 from decloud_pl.config import compose
 from decloud_pl.config.schema import RayConfig
+from decloud_pl.domain import Update
 from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
 from decloud_pl.executors.ray.actor import TrainingActor
 from decloud_pl.executors.ray.executor import DRIVER_MODULE, RayExecutor
+from decloud_pl.executors.update_file import write_update
 from decloud_pl.journal.record import State
 from decloud_pl.models.registry import build
 from decloud_pl.rounds.events import Training
 from decloud_pl.rounds.planner import SettingsPlanner
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.harness.parties import history
 from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster
@@ -222,6 +225,26 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
         assert type(result) is kind, (name, result)
         assert words in str(result)
     assert {path.name for path in (tmp_path / "damaged").glob("*")} == {*PLAN_FILES, "worker.log"}
+
+
+def test_an_update_that_was_recorded_before_a_failure_is_sent_back(tmp_path: Path) -> None:
+    """A worker can be killed in another training, after the first one. Without a cluster: the actor that Ray runs."""
+    write_plan(tmp_path)
+    path = tmp_path / "update.pt"
+    path.write_bytes(b"an update")
+    update = Update(path, str(cid_of_file(path, "kubo-v1")), "kubo-v1", 9, "delta")
+    write_update(tmp_path / "update.json", update)
+    recorded = {name: (tmp_path / name).read_bytes() for name in ("update.pt", "update.json")}
+    script = "import sys\nfrom pathlib import Path\n"
+    script += "".join(f"Path(sys.argv[1], {name!r}).write_bytes({data!r})\n" for name, data in recorded.items())
+    worker = {"command": (sys.executable, "-c", f"{script}sys.exit(3)"), "grace": 1.0, "hang_seconds": 60.0}
+    actor = TrainingActor(RayConfig(), worker)
+    plan = {name: (tmp_path / name).read_bytes() for name in PLAN_FILES}
+    actor.receive(list(plan), *plan.values())
+    training = actor.train(None)
+    assert next(training).files == recorded
+    with pytest.raises(TrainingError, match="exit code 3"):
+        next(training)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from decloud_pl.errors import TrainingStopped
+from decloud_pl.executors.update_file import read_update
 from decloud_pl.train.fit.checkpoints import usable
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
@@ -100,6 +101,35 @@ def test_the_same_seed_gives_the_same_bytes_even_after_being_killed_and_stopped(
     steps, *got = train(broken)
     assert steps == []
     assert got == expected
+
+
+def test_a_worker_that_is_stopped_in_another_training_continues_it(make_plan: Callable[..., TrainingPlan]) -> None:
+    """If it is killed there, the daemon has the update of the first training."""
+    plan = make_plan(
+        "out",
+        *("learning_rate=0.05", "max_batches=40", "fit.checkpoint_seconds=0.000001"),
+        "update.candidates=[lower_rate]",
+    )
+    record = plan.round.folder / "update.json"
+
+    def cut_off_again(number: signal.Signals) -> int:
+        with worker(plan) as process:
+            for message in messages(process):
+                if message["stage"] == "choose" and message["step"] >= 10:
+                    process.send_signal(number)
+                    break
+            return process.wait()
+
+    assert cut_off_again(signal.SIGKILL) == -signal.SIGKILL
+    first = read_update(record)
+    assert first is not None
+    assert cut_off_again(signal.SIGTERM) == TrainingStopped.exit_code
+    assert not record.exists()
+    steps = [message["step"] for message in run(plan) if message["stage"] == "choose" and message["step"]]
+    assert steps[0] > 10
+    last = read_update(record)
+    assert last is not None
+    assert last.cid != first.cid
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another training", "absent"])

@@ -22,6 +22,7 @@ from typing import Any
 from decloud_pl import __version__
 from decloud_pl.config.schema import RayConfig
 from decloud_pl.durable import scratch_folder
+from decloud_pl.errors import TrainingError
 from decloud_pl.executors.localize import localize_plan
 from decloud_pl.executors.process import LOG_FILE, UPDATE_FILE, WORKER_MODULE, ProcessExecutor
 from decloud_pl.executors.shares import VISIBLE_DEVICES
@@ -111,7 +112,13 @@ class TrainingActor:
                     yield news  # resumes when the driver reads the item; by then it has read all earlier ones
                     due = max(due, time.monotonic() + (time.monotonic() - begun) / _SHARE_OF_TIME)
         error = training.exception()
-        news = self._news(self._new_checkpoints() if error else self._update(), last=error is None)
+        if error is None:
+            files = self._update()
+        else:
+            files = self._new_checkpoints()
+            with suppress(TrainingError):  # the first error is the one to report
+                files |= self._update()  # the worker may have died in another training, after it had recorded an update
+        news = self._news(files, last=error is None)
         self._scratch.close()  # before the yield: the driver may end this process once it has the last item
         yield news
         if error is not None:

@@ -150,9 +150,10 @@ class RayDriver:
                     write_atomically(self.folder / name, news.files[name])
             except OSError as error:
                 self._note(f"Cannot save a checkpoint on this machine, so the training cannot resume from it: {error}.")
+            if UPDATE_FILE in news.files:
+                keep_update(self.folder, news.files)
             if news.last:
-                # Without an update file, the process that started this one reports the missing update.
-                return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
+                return  # without an update file, the process that started this one reports the missing update
 
     def _check_same(self, actor: Any, there: str) -> None:
         """Raise `ConnectionError` if Ray has restarted the actor. ``there`` is the actor's folder before a restart.

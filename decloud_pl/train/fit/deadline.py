@@ -60,8 +60,10 @@ class DeadlineCallback(Callback):
 
     def planned_seconds_left(self) -> float | None:
         """Return how many of the planned seconds are left; None if the fit was planned by its number of steps."""
-        if self._planned_seconds is None or self._begun is None:
-            return self._planned_seconds
+        if self._planned_seconds is None:
+            return None
+        if self._begun is None:  # the checkpoint of a complete fit
+            return (1 - self._resumed) * self._planned_seconds
         return max(0.0, self._planned_end - self._monotonic())
 
     def reserve(self, seconds: float) -> None:

@@ -50,18 +50,27 @@ class Finisher:
         """Judge the fit's update and return it with the verdict.
 
         If its gain is uncertain, and the plan and the time allow it, train again at a lower rate. If the second
-        training is better, judge and return its update instead. If the second training fails, return the first update.
-        ``judged`` is called with the first update before the second training, which may be killed.
+        training is better, judge and return its update instead, unless that is withheld and the first is not. If the
+        second training fails, return the first update. The second training may be killed, so ``judged`` is called with
+        the first update before it, unless that is withheld.
 
         Raises:
-            TrainingStopped: a stop was requested. After a restart, the judging begins again.
+            TrainingStopped: a stop was requested. The caller must forget the first update, so that the second training
+                continues after a restart.
         """
         if not self._wants_lower_rate():
             return self._judged(update)
-        update = self._judged(update)
-        judged(update)
-        better = self._of_a_lower_rate(update)
-        return update if better is None else self._judged(better)
+        first, weights = self._judged(update), self.callbacks.choice.weights
+        if not first.withheld:
+            judged(first)
+        better = self._of_a_lower_rate(first)
+        if better is None:
+            return first
+        second = self._judged(better)
+        if second.withheld and not first.withheld:
+            self.callbacks.choice.weights = weights  # a last fit continues from them
+            return first
+        return second
 
     def with_last_fit(self, update: Update, *, steps: int) -> Update:
         """Run a last fit (see `LastFit`) and return its update. If that is impossible, return the judged ``update``.

@@ -318,3 +318,24 @@ def test_several_processes_write_checkpoints_and_stop_inside_an_epoch(
     assert steps[-1] == looks[-1]
     # The deadline ends the fit at a batch after which a checkpoint is written.
     assert train(0.0, lambda: False, clock.time + 12)[0] in looks
+
+
+def test_several_processes_heed_the_deadline_in_epochs_shorter_than_a_step(tmp_path: Path) -> None:
+    clock = Clock()
+    deadline = DeadlineCallback(clock.time + 40, monotonic=clock)
+    options: dict[str, Any] = {"accumulate_grad_batches": 16, "limit_train_batches": 12, "strategy": OneOfTwo()}
+    trainer = fit(tmp_path, [Tick(clock), deadline], epochs=10, **options)
+    assert deadline.stopped
+    assert trainer.current_epoch < 4
+
+
+def test_a_complete_fit_has_only_the_rest_of_its_planned_seconds(tmp_path: Path) -> None:
+    path, clock = tmp_path / "training.ckpt", Clock()
+    first = DeadlineCallback(1e9, monotonic=clock, planned_seconds=100.0)
+    fit(tmp_path, [Tick(clock), first, CheckpointCallback(path, fingerprint="x")], epochs=1)
+    left = first.planned_seconds_left()
+    again = DeadlineCallback(1e9, monotonic=clock, planned_seconds=100.0)
+    fit(tmp_path, [again], epochs=1, checkpoint=path)
+    assert left is not None
+    assert 0 < left < 99
+    assert again.planned_seconds_left() == pytest.approx(left, abs=1.5)

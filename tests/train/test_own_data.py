@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule
 
-from decloud_pl.train.fit.own_data import OwnHeldOut
+from decloud_pl.train.fit.own_data import NotMeasured, OwnHeldOut
 
 
 class Rows(LightningDataModule):
@@ -33,3 +33,17 @@ def test_rows_beyond_the_memory_are_not_scored_and_a_warning_says_so(
     assert sum(len(scorer.rows[1]) for scorer in (halves.select, halves.judge)) == kept
     assert (f"first {kept} validation rows" in caplog.text) is (kept < 40)
     assert all(record.levelno == logging.WARNING for record in caplog.records)
+
+
+class Ragged(LightningDataModule):
+    """Each batch is padded to its own length."""
+
+    def val_dataloader(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for width in (2, 3):
+            yield torch.zeros(10, width), torch.zeros(10, dtype=torch.long)
+
+
+def test_batches_that_cannot_be_joined_are_not_measured() -> None:
+    halves = OwnHeldOut(Ragged(), most_bytes=1 << 20)
+    with pytest.raises(NotMeasured, match="the validation batches cannot be joined"):
+        halves.select.load()

@@ -61,6 +61,10 @@ class NotMeasured(TrainingError):
     """The gain of an update cannot be measured. The message completes "not measured: …"."""
 
 
+_REFUSED = (RuntimeError, TypeError, ValueError, IndexError)
+"""What torch and the user's code raise for data of the wrong kind."""
+
+
 class _RowScorer(Scorer):
     """Score rows that are already the network's input."""
 
@@ -69,7 +73,10 @@ class _RowScorer(Scorer):
 
     @cached_property
     def rows(self) -> Rows:
-        return self._own_rows()
+        try:
+            return self._own_rows()
+        except _REFUSED as error:
+            raise NotMeasured(f"the validation batches cannot be joined ({first_line(error)})") from error
 
     def inputs(self, packed: torch.Tensor) -> torch.Tensor:
         return packed
@@ -77,7 +84,7 @@ class _RowScorer(Scorer):
     def predictions(self, network: torch.nn.Module) -> torch.Tensor:
         try:
             return super().predictions(network)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except _REFUSED as error:
             # The user's module may transform a batch before the network. The gate runs only the network.
             reason = first_line(error)
             raise NotMeasured(f"the base model does not accept the validation batches directly ({reason})") from error

@@ -11,13 +11,15 @@ _BATCHES = 10
 def batches_ahead(trainer: Trainer, batch_idx: int) -> int:
     """Return the number of batches until the next decision, or 0 if no decision follows the batch ``batch_idx``.
 
-    A single process decides after every batch. Several processes decide after the first optimizer step of an epoch, and
-    then at a fixed distance, always at the end of a step.
+    A single process decides after every batch. Several processes decide after the first optimizer step of an epoch,
+    then at a fixed distance, and after the last batch of the epoch. Each of these batches ends a step.
     """
     if trainer.world_size == 1:
         return 1
     of_step = trainer.accumulate_grad_batches
     every = -(-_BATCHES // of_step)
+    if trainer.is_last_batch:
+        return every * of_step
     steps, partly = divmod(batch_idx + 1, of_step)
     return 0 if partly or (steps - 1) % every else every * of_step
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,18 @@ def test_an_optimizer_without_a_fused_kernel_runs_without() -> None:
     made = optimizer(_target_="torch.optim.Adadelta", lr=0.5, fused=True)
     assert isinstance(made, torch.optim.Adadelta)
     assert made.defaults["lr"] == 0.5
+
+
+def test_an_optimizer_of_a_package_that_is_not_allowed_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "not_allowed.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for target in ("not_allowed.Adam", "torch.optim.Adm"):
+        with pytest.raises(ConfigError):
+            optimizer(_target_=target)
+    with pytest.raises(ConfigError, match="has no _target_"):
+        optimizer(lr=0.1)
 
 
 @pytest.mark.parametrize("extra", [{}, {"fused": True}])

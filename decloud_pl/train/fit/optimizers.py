@@ -67,8 +67,9 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
     Raises:
         ConfigError: the node is invalid. If only its arguments are invalid, the returned function raises this error.
     """
+    make: OptimizerFactory = build(node, packages=packages)  # first, because it refuses targets that are not allowed
     groups_of = getattr(get_object(node["_target_"]), "groups_of", _trainable)
-    return _MakesOptimizer(node, packages, build(node, packages=packages), groups_of)
+    return _MakesOptimizer(node, packages, make, groups_of)
 
 
 def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] = ()) -> SchedulerFactory | None:

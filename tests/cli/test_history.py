@@ -90,6 +90,32 @@ def test_the_sol_of_networks_is_not_added(run: Any, home: Path, tmp_path: Path) 
     assert plotted.out == f"{tmp_path / 'earned.svg'}: 0.02 SOL in 1 round\n"
 
 
+def test_several_local_networks_count_as_one(run: Any, home: Path, tmp_path: Path) -> None:
+    claimed = RoundRecord(0, State.CLAIMED, "custom", "digits", "bafy", 10**9, contribution_bps=10_000)
+    for network in ("one", "another"):
+        journal = Journal(home / "journal.sqlite", Owner(network, PROGRAM, WALLET))
+        journal.save(replace(claimed, claimed_lamports=10**8))
+        journal.close()
+    assert run("history").out.endswith("\n2 rounds, 0.2 SOL earned\n")
+    plotted = run("history", "--plot", str(tmp_path / "earned.svg"), "network=local")
+    assert (plotted.code, plotted.err) == (0, "")
+    (home / "conf" / "network").mkdir(parents=True)
+    (home / "conf" / "network" / "mine.yaml").write_text("defaults:\n  - local\n  - _self_\nname: mine\n")
+    refused = run("history", "network=mine")
+    assert (refused.code, "it has no fixed genesis hash" in refused.err) == (2, True)
+
+
+def test_a_damaged_file_of_another_network_does_not_matter(run: Any, home: Path) -> None:
+    journal = journal_in(home)
+    fill(journal)
+    journal.close()
+    folder = home / "conf" / "network"
+    folder.mkdir(parents=True)
+    (folder / "broken.yaml").write_text("a: [")
+    (folder / "listed.yaml").write_text("genesis: [1]\n")
+    assert run("history").out.endswith("2 rounds, 0.9 SOL earned\n")
+
+
 def test_one_form_of_output_at_a_time(run: Any) -> None:
     refused = run("history", "--csv", "--json")
     assert (refused.code, "exclude each other" in refused.err) == (2, True)

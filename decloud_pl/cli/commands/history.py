@@ -14,6 +14,7 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from decloud_pl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from decloud_pl.config import Settings
+    from decloud_pl.config import NetworkConfig, Settings
     from decloud_pl.journal.owner import Owner
     from decloud_pl.journal.record import RoundRecord
 
@@ -73,12 +74,11 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
         rows, costs = journal.all_rounds(), journal.all_costs()
     names = _network_names(settings)
     if any(override.startswith("network=") for override in overrides):
-        chosen = settings.network.genesis
-        rows = [row for row in rows if (row[0].network == chosen if chosen else row[0].network not in names)]
+        rows = [row for row in rows if _is_on(settings.network, row[0].network, names)]
     shown = rows[-last:] if last else rows
     totals = _totals(rows)
     if plot is not None:
-        _plot(plot, shown, [names.get(network, _LOCAL) for network in totals])
+        _plot(plot, shown, list(dict.fromkeys(names.get(network, _LOCAL) for network in totals)))
     elif csv:
         _print_csv(shown, costs)
     elif as_json:
@@ -97,13 +97,36 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
 
 def _network_names(settings: Settings) -> dict[str, str]:
     """Return the names of the networks in ``conf/network``, by genesis hash. Local networks have no fixed hash."""
+    from yaml import YAMLError
+
     from decloud_pl.config.group_files import definition
     from decloud_pl.config.names import choices
     from decloud_pl.config_dir import conf_folders
 
     folders, place = conf_folders(settings.home_path), "network.genesis"
-    found = ((name, definition(folders, "network", name)) for name in choices("network", *folders))
-    return {values[place]: name for name, values in found if place in values}
+    found: dict[str, str] = {}
+    for name in choices("network", *folders):
+        with suppress(OSError, ValueError, RecursionError, YAMLError):  # `network=NAME` reports a damaged file
+            genesis = definition(folders, "network", name).get(place)
+            if isinstance(genesis, str):
+                found[genesis] = name
+    return found
+
+
+def _is_on(chosen: NetworkConfig, network: str, names: Mapping[str, str]) -> bool:
+    """Return whether a row's network (its genesis hash) is the chosen one.
+
+    Raises:
+        UsageError: the chosen network has no fixed genesis hash and is not local, so its rows cannot be told.
+    """
+    if chosen.genesis:
+        return network == chosen.genesis
+    if chosen.name != _LOCAL:
+        raise UsageError(
+            f"The rounds of network={chosen.name} cannot be told from others, because it has no fixed genesis hash.",
+            fix="Name the network itself, for example network=mainnet.",
+        )
+    return network not in names
 
 
 def _totals(rows: Sequence[tuple[Owner, RoundRecord]]) -> dict[str, tuple[int, int]]:
@@ -127,7 +150,7 @@ def _plot(path: Path, rows: Sequence[tuple[Owner, RoundRecord]], networks: Seque
     if len(networks) > 1:
         raise UsageError(
             "The journal has rounds of several networks, whose SOL cannot be added.",
-            fix=f"Add network=NAME: {', '.join(dict.fromkeys(networks))}.",
+            fix=f"Add network=NAME: {', '.join(networks)}.",
         )
     claims = [(record.updated_at, record.earned) for _, record in rows if record.earned]
     earnings(claims, path)
@@ -137,12 +160,17 @@ def _plot(path: Path, rows: Sequence[tuple[Owner, RoundRecord]], networks: Seque
 def _print_table(
     rows: Sequence[tuple[Owner, RoundRecord]], totals: Mapping[str, tuple[int, int]], names: Mapping[str, str]
 ) -> None:
-    """Print the rows, and the total of each network. A column names the network if there are several."""
+    """Print the rows and the total of each network. All local networks count as one."""
     from decloud_pl.cli.ui.output import print_table
     from decloud_pl.dashboard.formats import stamp
     from decloud_pl.domain import format_rounds, format_sol
 
-    several = len(totals) > 1
+    summed: dict[str, tuple[int, int]] = {}
+    for genesis, (rounds, earned) in totals.items():
+        name = names.get(genesis, _LOCAL)
+        before = summed.get(name, (0, 0))
+        summed[name] = (before[0] + rounds, before[1] + earned)
+    several = len(summed) > 1
     table = [
         [
             str(record.round_id),
@@ -159,8 +187,8 @@ def _print_table(
     header = [">round", *network, "when", "data set", "state", "accuracy %", ">SOL"]
     print_table(header, table, flexible=header.index("data set"))
     print()
-    for genesis, (rounds, earned) in totals.items():
-        where = f" on {names.get(genesis, _LOCAL)}" if several else ""
+    for name, (rounds, earned) in summed.items():
+        where = f" on {name}" if several else ""
         print(f"{format_rounds(rounds)}, {format_sol(earned)} earned{where}")
 
 

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ _BACKOFF = Backoff(1.0, 20.0)
 _READ_RATE = 64 * 1024
 """Bytes per second. A gateway that delivers an update faster than this is not cut off before the deadline."""
 _SHARE = 0.5
-"""Of the time until the deadline. A store takes at most this part, so that the next store has time too."""
+"""Of the time until the deadline. After an upload without progress for this part, the next store is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +128,8 @@ class StorePublisher:
             log: records the steps. It is called only from this thread.
             scratch: the path for the downloaded copy; removed afterwards.
             progress: called from another thread while bytes are sent.
-            seconds_left: the seconds until the caller's deadline; None if there is none. Each store but the last may
-                take at most half of the time that is left.
+            seconds_left: the seconds until the caller's deadline; None if there is none. The next store is tried if an
+                upload makes no progress for half of the time that is left.
 
         Raises:
             StoreUnavailable: the failure is temporary; a repeated call resumes.
@@ -140,17 +140,22 @@ class StorePublisher:
         failures: list[tuple[str, StoreError]] = []
         until = None if seconds_left is None else self.monotonic() + seconds_left
         for store in self.stores:
-            share = None if until is None or store is self.stores[-1] else (until - self.monotonic()) * _SHARE
+            silence = None if until is None or store is self.stores[-1] else (until - self.monotonic()) * _SHARE
             try:
-                async with time_limit(share, f"The store {store.name} did not publish the update"):
-                    return await self._through(store, update, log, scratch, progress)
+                return await self._through(store, update, log, scratch, progress, silence)
             except StoreError as error:
                 logger.info("Could not publish through %s: %s", store.name, error)
                 failures.append((store.name, error))
         raise _combined(failures)
 
     async def _through(
-        self, store: Store, update: Publishable, log: UploadLog, scratch: Path, progress: StoreProgress | None
+        self,
+        store: Store,
+        update: Publishable,
+        log: UploadLog,
+        scratch: Path,
+        progress: StoreProgress | None,
+        silence: float | None,
     ) -> PinnedUpdate:
         entry = log.get(store.name)
         if entry is not None and entry.update_cid != update.cid:
@@ -161,7 +166,7 @@ class StorePublisher:
         if cid is None:
             if entry is None:
                 log.save(Upload(store.name, update.cid, UploadState.BEGUN))
-            cid = await self._upload(store, update, progress, look_first=entry is not None)
+            cid = await self._upload(store, update, progress, silence, look_first=entry is not None)
             try:
                 await asyncio.to_thread(_require_same_bytes, store.name, update, cid)
             except (InvalidCid, IntegrityError):
@@ -177,23 +182,46 @@ class StorePublisher:
                 raise
             self.tell(f"The store {store.name} no longer has the update. Uploading it again…")
             log.save(Upload(store.name, update.cid, UploadState.BEGUN))
-            return await self._through(store, update, log, scratch, progress)
+            return await self._through(store, update, log, scratch, progress, silence)
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
 
     async def _upload(
-        self, store: Store, update: Publishable, progress: StoreProgress | None, *, look_first: bool
+        self,
+        store: Store,
+        update: Publishable,
+        progress: StoreProgress | None,
+        silence: float | None,
+        *,
+        look_first: bool,
     ) -> str:
         """Upload the update and return the CID under which the store has it.
 
-        If ``look_first`` is true and the store has the update already, do not upload it.
+        If ``look_first`` is true and the store has the update already, do not upload it. End the upload if no more
+        bytes are sent for ``silence`` seconds. None means no limit.
+
+        Raises:
+            StoreUnavailable: the upload made no progress for this time.
         """
-        with _cancellable(store.name, progress) as report:
-            if look_first:
-                found = await in_own_thread(partial(_find, store, update))
-                if found is not None:
-                    return found
-            stored = await in_own_thread(partial(store.put, update.path, update.profile, progress=report))
+        loop = asyncio.get_running_loop()
+        async with time_limit(silence, f"The store {store.name} received no data") as limit:
+
+            def extend() -> None:
+                with suppress(RuntimeError):  # the time is over
+                    limit.reschedule(loop.time() + (silence or 0.0))
+
+            def sent(name: str, done: int, total: int) -> None:
+                if progress is not None:
+                    progress(name, done, total)
+                if silence is not None:
+                    loop.call_soon_threadsafe(extend)
+
+            with _cancellable(store.name, sent) as report:
+                if look_first:
+                    found = await in_own_thread(partial(_find, store, update))
+                    if found is not None:
+                        return found
+                stored = await in_own_thread(partial(store.put, update.path, update.profile, progress=report))
         return stored.cid
 
     async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
@@ -216,15 +244,15 @@ class StorePublisher:
 
 
 @asynccontextmanager
-async def time_limit(seconds: float | None, what: str) -> AsyncIterator[None]:
-    """Cancel the block after some seconds. None means no limit.
+async def time_limit(seconds: float | None, what: str) -> AsyncIterator[asyncio.Timeout]:
+    """Cancel the block after some seconds. None means no limit. The block can reschedule the limit.
 
     Raises:
         StoreUnavailable: the time is over. ``what`` begins the message.
     """
     try:
         async with asyncio.timeout(seconds) as limit:
-            yield
+            yield limit
     except TimeoutError as error:
         if seconds is None or not limit.expired():
             raise

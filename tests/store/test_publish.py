@@ -322,6 +322,25 @@ async def test_a_silent_store_leaves_time_for_the_next_one(update: Update, shelf
     assert log.get("first") == Upload("first", update.cid, UploadState.BEGUN)  # the next attempt looks for it first
 
 
+class Slow(Claims):
+    """A store that receives the update slowly."""
+
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
+        assert progress is not None
+        for sent in range(1, 7):
+            threading.Event().wait(0.25)
+            progress(sent, 6)
+        return super().put(path, profile)
+
+
+async def test_an_upload_that_makes_progress_is_not_cut_off(update: Update, shelf: FakeGateway) -> None:
+    """It takes longer than half of the time that is left."""
+    shelf.files = {update.cid: DATA}
+    stores = publisher(shelf, Time(), Slow(update.cid, "slow"), Claims(update.cid, "last"))
+    pinned = await stores.pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"), seconds_left=2.0)
+    assert pinned.provider == "slow"
+
+
 async def test_the_last_store_has_all_the_time_that_is_left(update: Update, shelf: FakeGateway) -> None:
     shelf.files = {update.cid: DATA}
     log, scratch = MemoryUploadLog(), update.path.with_name("s")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LAMPORTS_PER_SOL = 1_000_000_000
 BPS_DENOMINATOR = 10_000
 MOST_STORABLE = 2**63 - 1
-"""The largest integer that SQLite stores. A round's number and reward are unsigned integers of 64 bits."""
+"""The largest integer that SQLite stores. A round's number is an unsigned integer of 64 bits."""
 _MAX_LAMPORTS = 2**64 - 1
 
 

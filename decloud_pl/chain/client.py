@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain.dialect import Dialect, Filters
 from decloud_pl.chain.rpc import ACCOUNTS_PER_REQUEST, CLOCK_SYSVAR, Account, RpcClient, clock_of
 from decloud_pl.chain.rpc_errors import wrong_answer
-from decloud_pl.domain import MOST_STORABLE, Round, RoundCounter, Submission
+from decloud_pl.domain import BPS_DENOMINATOR, MOST_STORABLE, Round, RoundCounter, Submission
 from decloud_pl.errors import DecodeError, RpcRejected
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LISTED_BY_ID = 10_000
+_MOST_LAMPORTS = 10**18
+"""More SOL than exists. The sum of several such rewards still fits into an integer of SQLite."""
 _MISSING_BATCHES = 10
 """Reading stops after this many requests without a round, because the counter must be wrong."""
 _OPEN_SECONDS = 86_400
@@ -222,7 +224,8 @@ class ChainClient:
 
     async def round_submissions(self, round_id: int) -> list[Submission]:
         """Read all submissions of a round, sorted by the trainer's address."""
-        listed = await self._list(self.dialect.round_submissions_filter(round_id), self._decode_submission)
+        filters = self.dialect.round_submissions_filter(round_id)
+        listed = await self._list(filters, self._decode_submission, replaceable=False)
         found = [one for one in listed if one.round_id == round_id]
         return sorted(found, key=lambda value: bytes(value.trainer))
 
@@ -235,13 +238,17 @@ class ChainClient:
     def _decode_round(self, data: bytes) -> Round:
         found = self.dialect.decode_round(data)
         _check_round_id(found.id)
-        if found.reward_amount > MOST_STORABLE:
+        if found.reward_amount > _MOST_LAMPORTS:
             raise wrong_answer(f"The RPC endpoint returned the impossible reward of {found.reward_amount} lamports.")
         return found
 
     def _decode_submission(self, data: bytes) -> Submission:
         found = self.dialect.decode_submission(data)
         _check_round_id(found.round_id)
+        if found.contribution_bps > BPS_DENOMINATOR:
+            raise wrong_answer(
+                f"The RPC endpoint returned the impossible share of {found.contribution_bps} basis points."
+            )
         return found
 
     def _round_of(self, round_id: int) -> Callable[[bytes], Round]:
@@ -278,8 +285,9 @@ class ChainClient:
             return None  # somebody sent lamports to the address, but the program has not created the account there
         return self._decode(address, account, decode)
 
-    async def _list(self, filters: Filters, decode: Callable[[bytes], T]) -> list[T]:
-        return self._decodable(await self.rpc.program_accounts(self.dialect.program_id, filters), decode)
+    async def _list(self, filters: Filters, decode: Callable[[bytes], T], *, replaceable: bool = True) -> list[T]:
+        accounts = await self.rpc.program_accounts(self.dialect.program_id, filters, replaceable=replaceable)
+        return self._decodable(accounts, decode)
 
     def _decodable(self, accounts: Iterable[tuple[Pubkey, Account]], decode: Callable[[bytes], T]) -> list[T]:
         found: list[T] = []

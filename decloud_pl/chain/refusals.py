@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 ASKED_AGAIN_AFTER = 600.0
 """For how many seconds the pool avoids an endpoint for a method that it refused."""
-_LASTING = frozenset({401, 402, 403, 404, 405, 410, -32010, NO_HISTORY, -32600, -32601})
+LASTING = frozenset({401, 402, 403, 404, 405, 410, -32010, NO_HISTORY, -32600, -32601})
 """Codes that concern the method or the user's plan. Other codes, such as -32602, concern a single request."""
 
 
@@ -71,7 +71,7 @@ class Refusals:
             is_only: whether this is the network's only endpoint. If so, the refusal is logged at debug level instead
                 of as a warning, because the caller reports the error.
         """
-        if error.code not in _LASTING:
+        if error.code not in LASTING:
             return
         before = self._by_method.get(method)
         until = self._monotonic() + ASKED_AGAIN_AFTER

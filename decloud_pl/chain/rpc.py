@@ -156,16 +156,19 @@ class RpcClient:
         return found
 
     async def program_accounts(
-        self, program_id: Pubkey, filters: Iterable[tuple[int, bytes]]
+        self, program_id: Pubkey, filters: Iterable[tuple[int, bytes]], *, replaceable: bool = True
     ) -> list[tuple[Pubkey, Account]]:
-        """Return the accounts of a program that have the given bytes at the given offsets."""
+        """Return the accounts of a program that have the given bytes at the given offsets.
+
+        ``replaceable`` is whether the caller can do without this request; see `EndpointPool.call`.
+        """
         from solana.rpc.models import MemcmpOpts
 
         conditions = [MemcmpOpts(offset=offset, bytes=base58.b58encode(data).decode()) for offset, data in filters]
         answer = await self._call(
             "getProgramAccounts",
             lambda client: client.get_program_accounts(program_id, encoding="base64", filters=conditions),
-            replaceable=True,
+            replaceable=replaceable,
         )
         return [(entry.pubkey, _account(entry.account)) for entry in answer.value]
 

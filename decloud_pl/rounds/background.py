@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from decloud_pl.chain.refusals import LASTING
 from decloud_pl.errors import DecloudError, IntegrityError, JournalError, RpcRejected, SizeLimitExceeded
 from decloud_pl.rounds.events import Noted, Reporter
 from decloud_pl.rounds.policy import DAY_SECONDS
@@ -104,7 +105,7 @@ class Background(ABC):
         except TimeoutError:
             self._ended_early(f"it took longer than {_MOST_SECONDS / 60:.0f} min.")
         except RpcRejected as error:
-            self._is_refused = True  # until the next day: each round would fail in the same way
+            self._is_refused = error.code in LASTING  # until the next day: each round would fail in the same way
             self._ended_early(str(error))
         except DecloudError as error:
             self._ended_early(str(error))

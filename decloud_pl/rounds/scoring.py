@@ -15,7 +15,7 @@ from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.source import SplitName
 from decloud_pl.domain import Convention, Round, Submission
-from decloud_pl.errors import DatasetError, MachineShortage, RpcRejected, StoreError, TrainingError
+from decloud_pl.errors import DatasetError, DatasetNotFound, MachineShortage, RpcRejected, StoreError, TrainingError
 from decloud_pl.rounds.background import DailyLimitExceeded
 from decloud_pl.rounds.planner import processors
 from decloud_pl.shortage import killed
@@ -117,7 +117,7 @@ async def score_round(
     """
     choice = catalog.resolve(round_.dataset)
     if not choice.ready:
-        raise DatasetError(f"The data set {choice.name} is not on this machine.")
+        raise DatasetNotFound(f"The data set {choice.name} is not on this machine.")
     submissions = await _submissions(chain, round_.id)  # first, because an endpoint may not list them
     base = folder / f"{round_.id}-base"
     tell(f"Round {round_.id}: fetching its model and its updates…")
@@ -142,8 +142,9 @@ async def _submissions(chain: ChainClient, round_id: int) -> list[Submission]:
     try:
         return [entry for entry in await chain.round_submissions(round_id) if entry.submitted]
     except RpcRejected as error:
-        fix = "Add an endpoint that lists a program's accounts to network.fallback_rpc_urls."
-        raise RpcRejected(error.message, fix=fix) from error
+        also = "Or add an endpoint that lists a program's accounts to network.fallback_rpc_urls."
+        error.fix = f"{error.fix} {also}".strip()
+        raise
 
 
 async def _fetch(

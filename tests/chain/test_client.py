@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -169,14 +171,36 @@ async def test_an_impossible_round_number_is_refused(
     assert await chain.round_submissions(number) == []
 
 
+async def test_an_impossible_share_is_refused(chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int) -> None:
+    vm, place = endpoint.vm, chain.dialect.submission_address(0, wallet.address)
+    account, real = vm.account(place), await chain.submission(0, wallet.address)
+    assert real is not None
+    wrong = dataclasses.replace(real, contribution_bps=10_001)
+    share = (10_001).to_bytes(2, "little")
+
+    def forged(at: int) -> bytes:
+        return bytes(account.data[:at] + share + account.data[at + 2 :])
+
+    def is_wrong(data: bytes) -> bool:
+        with suppress(DecodeError):
+            return chain.dialect.decode_submission(data) == wrong
+        return False
+
+    data = next(one for one in map(forged, range(8, len(account.data) - 1)) if is_wrong(one))
+    vm.set_account(place, Account(account.lamports, data, account.owner))
+    with pytest.raises(DecodeError, match="the impossible share of 10001 basis points"):
+        await chain.submission(0, wallet.address)
+    assert await chain.round_submissions(0) == []
+
+
 async def test_an_impossible_reward_is_refused(chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int) -> None:
     vm, place = endpoint.vm, chain.dialect.round_address(1)
     account, real = vm.account(place), (await chain.round(1))
     assert real is not None
-    was, forged = real.reward_amount.to_bytes(8, "little"), (2**63).to_bytes(8, "little")
+    was, forged = real.reward_amount.to_bytes(8, "little"), (10**18 + 1).to_bytes(8, "little")
     assert account.data.count(was) == 1
     vm.set_account(place, Account(account.lamports, account.data.replace(was, forged), account.owner))
-    with pytest.raises(DecodeError, match=f"the impossible reward of {2**63} lamports"):
+    with pytest.raises(DecodeError, match=f"the impossible reward of {10**18 + 1} lamports"):
         await chain.view(1, wallet.address)
     assert [round_.id for round_ in await chain.rounds()] == [0, 2]
 

@@ -52,18 +52,25 @@ def test_only_a_download_counts(tmp_path: Path, gateway: str, left: int) -> None
 class Refused(Background):
     """Notes each round that it looks at. The endpoints refuse a request of the daily search."""
 
+    code = -32601
     looked_at: tuple[int, ...] = ()
 
     async def _look_back(self) -> None:
-        raise RpcRejected("The RPC endpoint refused getProgramAccounts.", fix="Add another endpoint.")
+        raise RpcRejected("The RPC endpoint refused it.", fix="Add another endpoint.", code=self.code)
 
     async def _look_at(self, round_id: int) -> None:
         self.looked_at = *self.looked_at, round_id
 
 
-async def test_what_the_endpoints_refuse_is_reported_once_and_not_asked_for_again_that_day() -> None:
+@pytest.mark.parametrize(
+    ("code", "looked_at"), [(-32601, ()), (-32602, (1, 2))], ids=["the method", "this one request"]
+)
+async def test_a_method_that_the_endpoints_refuse_is_reported_once_and_not_called_again_that_day(
+    code: int, looked_at: tuple[int, ...]
+) -> None:
     diary = Diary()
     work = Refused(Source(1), diary, what="The search")
+    work.code = code
     work.ask(1)
     work.ask(2)
     gathering = asyncio.create_task(work.gather())
@@ -72,6 +79,6 @@ async def test_what_the_endpoints_refuse_is_reported_once_and_not_asked_for_agai
         await asyncio.sleep(0)
     gathering.cancel()
     await asyncio.wait({gathering})
-    why = "The RPC endpoint refused getProgramAccounts. Add another endpoint."
+    why = "The RPC endpoint refused it. Add another endpoint."
     assert diary.events == [Noted(None, f"The search stopped: {why} It resumes within a day.")]
-    assert work.looked_at == ()
+    assert work.looked_at == looked_at

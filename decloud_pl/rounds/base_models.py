@@ -98,7 +98,7 @@ class BaseModels:
     # By CID: the model, and the SHA-256 of the file that was opened.
     _packages: dict[str, tuple[BaseModel, str]] = field(default_factory=dict)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
-    # Held by an inspection after a failed one, so that files that nobody delivers leave the other places free.
+    # Held by an inspection after two failed ones, so that files that nobody delivers leave the other places free.
     _repeating: asyncio.Lock = field(default_factory=asyncio.Lock)
     _cleaning: threading.Lock = field(default_factory=threading.Lock)
     _is_clean: bool = False
@@ -152,8 +152,9 @@ class BaseModels:
         """
         async with contextlib.AsyncExitStack() as stack:
             if cid in self._seen:
-                await stack.enter_async_context(self._repeating)
                 seconds_left = None
+                if self._seen[cid].failures > 1:  # one failure may be that of the gateways
+                    await stack.enter_async_context(self._repeating)
             try:
                 async with asyncio.timeout(None if seconds_left is None else seconds_left - _LAST_WAIT):
                     await stack.enter_async_context(self._places)

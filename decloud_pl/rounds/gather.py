@@ -9,7 +9,15 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.durable import scratch_folder
-from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
+from decloud_pl.errors import (
+    DatasetError,
+    DatasetNotFound,
+    DatasetNotReady,
+    DatasetNotSupported,
+    MachineShortage,
+    StoreError,
+    TrainingError,
+)
 from decloud_pl.journal.findings import Reading, readings, store_reading
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.background import Background
@@ -23,6 +31,8 @@ _LOOKED_AT_ONCE = 16
 """The most completed rounds to score in one daily search."""
 _PER_VALIDATOR = 4
 """After this many inconclusive rounds of a validator, its older rounds are not scored."""
+_EXPECTED = (DatasetNotFound, DatasetNotSupported, DatasetNotReady)
+"""Not every round's data set is on this machine."""
 _WHAT = "The search of completed rounds for validators' conventions"
 
 
@@ -60,8 +70,10 @@ class Evidences(Background):
         self._journal = journal
         self._rate = gradient_rate
         self._max_bytes = max_bytes
+        self._no_data: set[str] = set()  # the data sets that cannot be read today
 
     async def _look_back(self) -> None:
+        self._no_data.clear()
         known = {reading.round_id: reading for reading in readings(self._journal)}
         inconclusive: dict[str, int] = {}
         decided: set[str] = set()
@@ -74,6 +86,8 @@ class Evidences(Background):
                 continue
             reading = known.get(round_.id)
             if reading is None:
+                if round_.dataset in self._no_data:
+                    continue
                 if wanted >= _LOOKED_AT_ONCE:
                     break
                 wanted += 1
@@ -116,6 +130,10 @@ class Evidences(Background):
                 self._reporter.report(Trouble(round_.id, f"{missing} {then}", str(missing)))
             elif isinstance(error, OSError):
                 self._reporter.report(Noted(round_.id, f"{error} {then}"))
+            elif isinstance(error, DatasetError):
+                if not isinstance(error, _EXPECTED) and round_.dataset not in self._no_data:
+                    self._reporter.report(Noted(round_.id, f"{error} {then}"))
+                self._no_data.add(round_.dataset)
             return None  # another day may bring the files
         except TrainingError as error:
             reading = Reading(round_.id, str(round_.validator), None, error.message)

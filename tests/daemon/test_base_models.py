@@ -207,18 +207,18 @@ async def test_repeated_inspections_take_only_one_place(tmp_path: Path) -> None:
     source.may_end.set()
     models = BaseModels(source, tmp_path, JoinConfig(), 4 << 20, monotonic=lambda: now)
     first, second, new = CIDS[:3]
-    for cid in (first, second):
+    for cid in (first, second) * 2:
         await models.look(cid)
         await source.begins()
-    now = 3600.0
+        now += 3600.0
     with source:
         looks = [asyncio.create_task(models.look(first))]
         await source.begins()
         looks += [asyncio.create_task(models.look(cid, seconds_left=0)) for cid in (first, second, new)]
         await source.begins()
-        assert source.asked[2:] == [first, new]
+        assert source.asked[4:] == [first, new]
     await asyncio.gather(*looks)
-    assert source.asked[2:] == [first, new, second]
+    assert source.asked[4:] == [first, new, second]
 
 
 @pytest.mark.slow

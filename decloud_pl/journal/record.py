@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from decloud_pl.domain import Update
 
 
 class State(StrEnum):
@@ -150,6 +152,33 @@ class RoundRecord:
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before
+
+    def with_update(self, update: Update) -> RoundRecord:
+        """Return the row with the results of a finished training."""
+        return replace(
+            self,
+            update_cid=update.cid,
+            update_profile=update.profile,
+            update_size=update.size,
+            accuracy_before=update.accuracy_before,
+            accuracy_after=update.accuracy_after,
+            gain_low=update.gain_low,
+            gain_high=update.gain_high,
+        )
+
+    def without_update(self) -> RoundRecord:
+        """Return the row without the results of a training, which would be shown as those of the next one."""
+        return replace(
+            self,
+            update_cid=None,
+            update_profile=None,
+            update_size=None,
+            accuracy_before=None,
+            accuracy_after=None,
+            gain_low=None,
+            gain_high=None,
+            train_seconds=None,
+        )
 
     @property
     def earned(self) -> int:

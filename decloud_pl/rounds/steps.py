@@ -37,7 +37,8 @@ from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
 from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
-from decloud_pl.store.publish import StorePublisher, time_limit
+from decloud_pl.store.publish import StorePublisher
+from decloud_pl.store.upload import time_limit
 from decloud_pl.train.plan import BASE_MODEL_FILE
 
 
@@ -225,7 +226,7 @@ class Steps:
         """
         until = self.monotonic() + max(1, seconds_left)
         window = record.submit_window if record.submit_window is not None else seconds_left
-        record = _without_update(replace(record, submit_window=window))
+        record = replace(record, submit_window=window).without_update()
         record = self.enter(self._with_convention(record), State.TRAINING)
         try:
             async with asyncio.timeout(until - self.monotonic()):
@@ -260,7 +261,7 @@ class Steps:
         update = self.update_on_disk(record.round_id)
         if update is None:
             raise TrainingError("The training process exited with code 0 but wrote no update.")
-        return self.keep(replace(_with_update(record, update), train_seconds=self.monotonic() - begun))
+        return self.keep(replace(record.with_update(update), train_seconds=self.monotonic() - begun))
 
     def _with_convention(self, record: RoundRecord) -> RoundRecord:
         """Choose and report the convention to assume for the round's validator. Return the row with this convention."""
@@ -278,7 +279,7 @@ class Steps:
             StoreError: see `StorePublisher.pin`.
         """
         update = self._update(record)
-        record = self.enter(_with_update(record, update), State.PUBLISHING)
+        record = self.enter(record.with_update(update), State.PUBLISHING)
         begun = self.monotonic()
         loop = asyncio.get_running_loop()
 
@@ -411,31 +412,3 @@ class Steps:
         if update is None:
             raise TrainingError("The finished update is no longer on disk.")
         return update
-
-
-def _with_update(record: RoundRecord, update: Update) -> RoundRecord:
-    return replace(
-        record,
-        update_cid=update.cid,
-        update_profile=update.profile,
-        update_size=update.size,
-        accuracy_before=update.accuracy_before,
-        accuracy_after=update.accuracy_after,
-        gain_low=update.gain_low,
-        gain_high=update.gain_high,
-    )
-
-
-def _without_update(record: RoundRecord) -> RoundRecord:
-    """Forget the results of an earlier training, which would be shown as those of the next one."""
-    return replace(
-        record,
-        update_cid=None,
-        update_profile=None,
-        update_size=None,
-        accuracy_before=None,
-        accuracy_after=None,
-        gain_low=None,
-        gain_high=None,
-        train_seconds=None,
-    )

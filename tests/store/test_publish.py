@@ -18,7 +18,8 @@ from decloud_pl.store import Progress, Stored
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, RAW, Cid
 from decloud_pl.store.ipfs.unixfs import cid_of_file
-from decloud_pl.store.publish import LocalFile, StorePublisher
+from decloud_pl.store.publish import StorePublisher
+from decloud_pl.store.upload import LocalFile
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
 from tests.store.fakes.server import Fault, silent, status
 from tests.store.fakes.shelf import FakeGateway

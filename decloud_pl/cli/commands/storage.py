@@ -26,7 +26,8 @@ from decloud_pl.errors import ContentNotFound, DecloudError, SizeLimitExceeded
 if TYPE_CHECKING:
     from decloud_pl.config import Settings
     from decloud_pl.domain import PinnedUpdate
-    from decloud_pl.store.publish import StoreProgress, StorePublisher
+    from decloud_pl.store.publish import StorePublisher
+    from decloud_pl.store.upload import StoreProgress
 
 _GET_LIMIT = 2 << 30
 
@@ -117,7 +118,7 @@ def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress |
     import tempfile
     from dataclasses import replace
 
-    from decloud_pl.store.publish import LocalFile
+    from decloud_pl.store.upload import LocalFile
     from decloud_pl.store.uploads import MemoryUploadLog
 
     patient = replace(publisher, tell=lambda said: print(said, file=sys.stderr))

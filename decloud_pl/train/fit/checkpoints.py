@@ -139,7 +139,7 @@ class CheckpointCallback(Callback):
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint[_KEY] = {"fingerprint": self._fingerprint, "cpu": torch.get_rng_state(), "cuda": cuda}
         if self._is_writing:  # another callback's file keeps the arguments for `load_from_checkpoint`
-            # A resumed training makes its modules anew, and `usable` refuses a file with a pickled network.
+            # A resumed training builds its modules again. `usable` refuses a file with a pickled network.
             for key in _ARGUMENTS:
                 checkpoint.pop(key, None)
 

@@ -118,7 +118,7 @@ def _planned(
 ) -> Choice | None:
     """Measure this machine and choose a recipe; return None if no recipe is for the data set's kind of samples."""
     kind, samples, fingerprint = data.source.kind, data.training_samples, setup.plan.fingerprint()
-    # The values of a single recipe that the user chose already apply, whatever its conditions are.
+    # If the user chose one recipe, the configuration already has its values, and its conditions do not matter.
     is_chosen = bool(recipes.applied(setup.config))
 
     def suited(*, samples: int, base: float, epochs: float) -> dict[str, Recipe]:

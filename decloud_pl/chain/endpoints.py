@@ -2,7 +2,8 @@
 
 The pool uses the first healthy endpoint. The other endpoints are fallbacks. After a failure, the pool avoids the
 endpoint for a time that grows with each failure. Then the pool probes the endpoint in the background. If the endpoint
-answers with a recent slot, the pool uses it again.
+answers with a recent slot, the pool uses it again. Every five minutes, the pool compares the slots of all endpoints, so
+that it leaves an endpoint that lags behind the others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _MOST_SECONDS_AT_SLOT = 60.0
 """An endpoint whose slot stays the same for longer has lost contact with the chain. A slot takes 0.4 s."""
 _NEEDED_SECONDS = 120.0
 """How long the pool refuses answers that do not show this wallet's last transaction. A working endpoint needs less."""
+_COMPARE_SECONDS = 300.0
 _MOST_SLOTS = 1 << 62
 
 T = TypeVar("T")
@@ -70,6 +72,10 @@ class EndpointPool:
         self._newest_slot = 0
         self._needed_slot = 0
         self._needed_until = 0.0
+        self._compare_at = pace.monotonic() + _COMPARE_SECONDS
+        # The network's genesis hash and the endpoints that have it, after `check_same_network`.
+        self._network = ""
+        self._of_network: set[Endpoint] = set()
         self.health = RpcHealth()
 
     async def aclose(self) -> None:
@@ -121,6 +127,7 @@ class EndpointPool:
             RpcRejected: every endpoint refused the request. With ``replaceable``, this error is also raised if at least
                 one endpoint refused the method and no endpoint answered.
         """
+        self._compare()
         unavailable: RpcUnavailable | None = None
         waits = {endpoint: endpoint.must_wait for endpoint in self._all if endpoint.must_wait}
         rejected: RpcRejected | None = None
@@ -130,6 +137,7 @@ class EndpointPool:
         for endpoint in self._candidates(refusing, with_refusing=not replaceable):
             self.health.requests += 1
             try:
+                await self._check_network(endpoint)
                 answer = await endpoint.call(method, request)
                 self._check_age(endpoint, method, answer)
             except RpcUnavailable as error:
@@ -160,8 +168,33 @@ class EndpointPool:
             retry_after=wait,
         )
 
+    async def call_all(self, method: str, request: Request[object]) -> None:
+        """Send a request to every healthy endpoint at once. It suffices if one of them accepts it.
+
+        Raises:
+            RpcUnavailable: no endpoint can answer now.
+            RpcRejected: no endpoint accepted the request, and the first one refused it.
+        """
+        endpoints = [one for one in self._all if one.healthy and (not self._network or one in self._of_network)]
+        if len(endpoints) < 2:
+            await self.call(method, request)
+            return
+        self.health.requests += len(endpoints)
+        outcomes = await asyncio.gather(*(one.call(method, request) for one in endpoints), return_exceptions=True)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        self.health.errors += len(errors)
+        for endpoint, outcome in zip(endpoints, outcomes, strict=True):
+            if isinstance(outcome, RpcUnavailable):
+                endpoint.failed(outcome.retry_after)
+        for error in errors:
+            if not isinstance(error, ChainError) or len(errors) == len(endpoints):
+                raise error
+        self.health.heard()
+
     async def check_same_network(self) -> str:
         """Return the genesis hash of the network, and check that all reachable endpoints belong to it.
+
+        An endpoint that does not answer is checked before its first later answer is used.
 
         Raises:
             ConfigError: the endpoints belong to different networks, or not to the configured network.
@@ -177,6 +210,7 @@ class EndpointPool:
                 failure = failure if isinstance(failure, RpcUnavailable) else error
                 continue
             seen[str(answer.value)] = endpoint.host
+            self._of_network.add(endpoint)
         if len(seen) > 1:
             raise ConfigError(
                 f"The RPC endpoints {' and '.join(seen.values())} belong to different networks.",
@@ -190,7 +224,28 @@ class EndpointPool:
             )
         if not seen:
             raise failure or RpcUnavailable("No RPC endpoint answers.", fix="Check the connection and network.rpc_url.")
-        return next(iter(seen))
+        self._network = next(iter(seen))
+        return self._network
+
+    async def _check_network(self, endpoint: Endpoint) -> None:
+        """Check an endpoint that did not answer in `check_same_network`. A wrong one would show other rounds."""
+        if not self._network or endpoint in self._of_network:
+            return
+        answer = await endpoint.call("getGenesisHash", lambda client: client.get_genesis_hash())
+        if str(answer.value) != self._network:
+            raise RpcUnavailable(
+                f"The RPC endpoint {endpoint.host} does not belong to the network of the other endpoints.",
+                fix="Correct network.rpc_url or network.fallback_rpc_urls.",
+            )
+        self._of_network.add(endpoint)
+
+    def _compare(self) -> None:
+        """Start to read the slots of all healthy endpoints, if it is time to."""
+        if len(self._all) > 1 and self._pace.monotonic() >= self._compare_at:
+            self._compare_at = self._pace.monotonic() + _COMPARE_SECONDS
+            for endpoint in self._all:
+                if endpoint.healthy:
+                    self._probe_soon(endpoint)
 
     def _candidates(self, refusing: Sequence[Endpoint], *, with_refusing: bool) -> Iterator[Endpoint]:
         """Yield the endpoints in the order to try. Check the state of each endpoint only when it is its turn."""
@@ -224,6 +279,11 @@ class EndpointPool:
                 f"The RPC endpoint {endpoint.host} lags behind the chain and lacks this wallet's last transaction.",
                 fix="Wait for it to catch up, or use another endpoint.",
             )
+        if len(self._all) > 1 and _MOST_SLOTS_BEHIND < self._newest_slot - slot <= _BELIEVED_SLOTS:
+            raise RpcUnavailable(
+                f"The RPC endpoint {endpoint.host} is {self._newest_slot - slot:,} slots behind another endpoint.",
+                fix="Wait for it to catch up, or use another endpoint.",
+            )
         self._saw(slot)
 
     def _saw(self, slot: int) -> None:
@@ -244,12 +304,14 @@ class EndpointPool:
 
     async def _probe(self, endpoint: Endpoint) -> None:
         try:
+            await self._check_network(endpoint)
             answer = await endpoint.call("getEpochInfo", lambda client: client.get_epoch_info())
         except RpcUnavailable as error:
             endpoint.failed(error.retry_after)
             return
         except RpcRejected:
-            endpoint.failed()
+            if not endpoint.healthy:  # a healthy one may refuse only this method
+                endpoint.failed()
             return
         slot = answer.value.absolute_slot
         self._saw(slot)
@@ -257,5 +319,6 @@ class EndpointPool:
         if is_behind or endpoint.stands_at(slot, _MOST_SECONDS_AT_SLOT):
             endpoint.failed()
             return
+        if not endpoint.healthy:
+            logger.info("The RPC endpoint %s works again", endpoint.host)
         endpoint.recovered()
-        logger.info("The RPC endpoint %s works again", endpoint.host)

@@ -25,7 +25,12 @@ from decloud_pl.errors import RpcRejected
 if TYPE_CHECKING:
     from solana.rpc.async_api import AsyncClient
     from solders.account import Account as SoldersAccount
-    from solders.rpc.responses import GetMultipleAccountsResp, GetSignatureStatusesResp, GetTransactionResp
+    from solders.rpc.responses import (
+        GetMultipleAccountsResp,
+        GetSignatureStatusesResp,
+        GetTransactionResp,
+        SendTransactionResp,
+    )
     from solders.transaction_status import TransactionErrorType
 
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
@@ -258,17 +263,17 @@ class RpcClient:
             found += [] if sent is None else [sent]
         return found
 
-    async def send_raw(self, wire: bytes, *, preflight: bool) -> Signature:
-        """Send a signed transaction. A returned signature does not mean that the transaction lands.
+    async def send_raw(self, wire: bytes) -> Signature:
+        """Send a signed transaction, which the endpoint first simulates. It may not land, even if this returns.
 
         Raises:
             PreflightFailure: the endpoint simulated the transaction and it failed.
         """
-        from solana.rpc.commitment import Commitment
-        from solana.rpc.models import TxOpts
+        return (await self._call("sendTransaction", partial(_send, wire, preflight=True))).value
 
-        options = TxOpts(skip_preflight=not preflight, preflight_commitment=Commitment(COMMITMENT), max_retries=0)
-        return (await self._call("sendTransaction", lambda client: client.send_raw_transaction(wire, options))).value
+    async def send_again(self, wire: bytes) -> None:
+        """Send a transaction to every endpoint, without a simulation: the one that accepted it may have dropped it."""
+        await self._endpoints.call_all("sendTransaction", partial(_send, wire, preflight=False))
 
     async def request_airdrop(self, address: Pubkey, lamports: int) -> Signature:
         """Request lamports from the faucet of a test network."""
@@ -316,6 +321,14 @@ def clock_of(account: Account | None) -> int:
 
 async def _get_multiple_accounts(addresses: list[Pubkey], client: AsyncClient) -> GetMultipleAccountsResp:
     return await client.get_multiple_accounts(addresses)
+
+
+async def _send(wire: bytes, client: AsyncClient, *, preflight: bool) -> SendTransactionResp:
+    from solana.rpc.commitment import Commitment
+    from solana.rpc.models import TxOpts
+
+    options = TxOpts(skip_preflight=not preflight, preflight_commitment=Commitment(COMMITMENT), max_retries=0)
+    return await client.send_raw_transaction(wire, options)
 
 
 async def _get_transaction(signature: Signature, client: AsyncClient) -> GetTransactionResp:

@@ -29,7 +29,7 @@ from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.chain.rpc import BlockHeight, RpcClient, SignatureStatus
-from decloud_pl.chain.rpc_errors import PreflightFailure
+from decloud_pl.chain.rpc_errors import PreflightFailure, wrong_answer
 from decloud_pl.chain.transaction_errors import (
     is_already_processed,
     is_blockhash_unknown,
@@ -51,6 +51,10 @@ _HEIGHT_SECONDS = 180.0
 _FIRST_RAISED_PRICE = 10_000
 _PRICE_FACTOR, _MOST_RAISES = 4, 8
 """After each transaction that expired, the next one offers a priority fee that is this many times higher."""
+_HEAD_ROOM = 1.2
+"""The compute units to reserve, as a multiple of those that the simulation used."""
+_MOST_VALID_BLOCKS = 300
+"""Twice the number of blocks for which Solana accepts a blockhash."""
 _STATUSES_PER_REQUEST = 256
 """The most signatures that an endpoint accepts in one request."""
 _BACKOFF = Backoff(0.5, 10.0)
@@ -67,7 +71,6 @@ class SendPolicy:
         rebroadcast_seconds: the interval between sends of the same bytes.
         retry_seconds: how long endpoints may be unavailable before `RpcUnavailable` is raised.
         max_signings: how many transactions to sign at most, each with a new blockhash.
-        unit_head_room: the compute units to reserve, as a multiple of those that the simulation used.
         fees: the limits for the fees.
     """
 
@@ -75,7 +78,6 @@ class SendPolicy:
     rebroadcast_seconds: float = 2.0
     retry_seconds: float = 60.0
     max_signings: int = 3
-    unit_head_room: float = 1.2
     fees: FeeLimits = field(default_factory=FeeLimits)
 
 
@@ -191,6 +193,9 @@ class Sender:
 
     async def _sign(self, instructions: Sequence[Instruction], key: str, deposit: int) -> Attempt:
         blockhash, last_valid_block_height = await self._retrying(self._rpc.latest_blockhash)
+        blocks = last_valid_block_height - (await self._retrying(self._rpc.block_height)).height
+        if blocks > _MOST_VALID_BLOCKS:  # the transaction would never count as expired
+            raise wrong_answer(f"The RPC endpoint returned a blockhash that is valid for {blocks:,} blocks.")
         draft = unsigned(self._wallet.address, instructions, blockhash)
         simulation = await self._retrying(lambda: self._rpc.simulate(draft))
         if simulation.error is not None and not is_blockhash_unknown(simulation.error):
@@ -226,7 +231,7 @@ class Sender:
         if not units:
             return [], 0
         # The two budget instructions use 150 units each.
-        limit = min(int((units + 300) * self._policy.unit_head_room), self._policy.fees.max_compute_units)
+        limit = min(int((units + 300) * _HEAD_ROOM), self._policy.fees.max_compute_units)
         budget = [set_compute_unit_limit(limit)]
         written = {meta.pubkey for entry in instructions for meta in entry.accounts if meta.is_writable}
         try:
@@ -257,7 +262,7 @@ class Sender:
         first = attempt.outcome == "pending"
         while True:
             if self._pace.monotonic() >= next_broadcast:
-                await self._broadcast(attempt, preflight=first)
+                await self._broadcast(attempt, first=first)
                 first = False
                 next_broadcast = self._pace.monotonic() + self._policy.rebroadcast_seconds
                 # The height is read before the status, so an outdated height only makes us wait longer.
@@ -281,9 +286,9 @@ class Sender:
                 )
             await self._pace.sleep(self._policy.poll_seconds)
 
-    async def _broadcast(self, attempt: Attempt, *, preflight: bool) -> None:
+    async def _broadcast(self, attempt: Attempt, *, first: bool) -> None:
         try:
-            await self._rpc.send_raw(attempt.wire, preflight=preflight)
+            await (self._rpc.send_raw(attempt.wire) if first else self._rpc.send_again(attempt.wire))
         except RpcUnavailable:
             return  # the transaction may have arrived nevertheless; the status shows it
         except PreflightFailure as failure:

@@ -79,7 +79,7 @@ async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey 
         lambda: rpc.signature_statuses([Signature.default()]),
         lambda: rpc.transactions(program, signatures=1, most=1),
         lambda: rpc.simulate(unsigned),
-        lambda: rpc.send_raw(bytes(unsigned), preflight=True),
+        lambda: rpc.send_raw(bytes(unsigned)),
     )
     failure = ""
     for probe in probes:

@@ -33,8 +33,8 @@ class Endpoint:
     """An HTTP server for a chain.
 
     ``faults`` lists the results of the next calls of a method: ``drop`` (executed, but the answer is lost), ``lose``
-    (accepted, but never executed), ``unfiltered`` (applies only the first filter), ``410``, ``429``, ``500``,
-    ``garbage`` or ``ok``.
+    (accepted, but never executed), ``unfiltered`` (applies only the first filter), ``endless`` (a blockhash that never
+    expires), ``410``, ``429``, ``500``, ``garbage`` or ``ok``.
     """
 
     vm: Vm
@@ -72,6 +72,10 @@ class Endpoint:
             options["filters"] = options["filters"][:1]
             body = json.dumps(call).encode()
         reply = answer(body, self.methods)
+        if fault == "endless":
+            found = json.loads(reply)
+            found["result"]["value"]["lastValidBlockHeight"] = 1 << 62
+            reply = json.dumps(found)
         if fault == "drop":
             assert request.transport is not None
             request.transport.abort()

@@ -89,6 +89,8 @@ class Node:
             }
         if method == "getProgramAccounts":
             return []
+        if method == "sendTransaction":
+            return str(Signature.default())
         # A status comes from the newest slot, other answers from a confirmed one.
         if method == "getSignatureStatuses":
             return {"context": {"slot": self.slot + self.unconfirmed}, "value": [None]}
@@ -202,6 +204,33 @@ async def test_one_that_is_far_behind_does_not_come_back(
     await rpc.balance(ANYBODY)
     await until_probed(first)
     assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_an_endpoint_that_lags_behind_the_others_is_left_until_it_has_caught_up(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    first, second = nodes
+    second.slot = 1500
+    for first.slot in (1000, 1001):
+        assert await rpc.balance(ANYBODY) == 1  # nothing has shown yet that the first one is behind
+    pace.now, first.slot, second.slot = 300, 1700, 2200
+    await rpc.balance(ANYBODY)
+    await probes_end()
+    pace.now, first.slot, second.slot = 301, 1702, 2202
+    assert await rpc.balance(ANYBODY) == 2
+    pace.now, first.slot, second.slot = 420, 2400, 2500
+    await rpc.balance(ANYBODY)
+    await probes_end()
+    assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_an_endpoint_that_refuses_to_show_its_slot_is_used_nevertheless(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    nodes[0].refused["getEpochInfo"] = -32601
+    for pace.now, nodes[0].slot in ((0, 1000), (300, 1700), (301, 1702)):
+        assert await rpc.balance(ANYBODY) == 1
+        await probes_end()
 
 
 async def test_an_endpoint_that_stays_at_one_slot_is_left_until_it_moves(
@@ -485,6 +514,20 @@ async def test_endpoints_of_different_networks_are_refused(rpc: RpcClient, nodes
     assert await rpc.check_same_network() == nodes[0].genesis
 
 
+async def test_an_endpoint_that_was_away_is_checked_before_its_first_answer_counts(
+    rpc: RpcClient, nodes: tuple[Node, Node]
+) -> None:
+    first, second = nodes
+    second.status, second.genesis = 500, str(Pubkey.new_unique())
+    await rpc.check_same_network()
+    first.status, second.status = 500, 200
+    with pytest.raises(RpcUnavailable, match="does not belong to the network of the other endpoints"):
+        await rpc.balance(ANYBODY)
+    assert "getBalance" not in second.calls
+    second.genesis = first.genesis
+    assert await rpc.balance(ANYBODY) == 2
+
+
 @pytest.mark.parametrize("away", [0, 1])
 async def test_an_endpoint_that_is_away_may_answer_later_although_another_one_refuses(
     rpc: RpcClient, nodes: tuple[Node, Node], away: int
@@ -501,6 +544,22 @@ async def test_a_plain_http_endpoint_needs_no_certificates(
     rpc = RpcClient(nodes[0].url, timeout=5)
     assert await rpc.balance(ANYBODY) == 1
     await rpc.aclose()
+
+
+async def test_bytes_are_sent_again_to_every_endpoint(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    first, second = nodes
+    await rpc.send_again(b"transaction")
+    assert [one.calls.count("sendTransaction") for one in nodes] == [1, 1]
+    first.refused["sendTransaction"] = second.refused["sendTransaction"] = -32601
+    with pytest.raises(RpcRejected):
+        await rpc.send_again(b"transaction")
+    del second.refused["sendTransaction"]
+    await rpc.send_again(b"transaction")  # it suffices if one accepts the transaction
+    first.calls.clear()
+    first.status = 500
+    await rpc.send_again(b"transaction")
+    await rpc.send_again(b"transaction")
+    assert first.calls.count("sendTransaction") == 1  # an endpoint that failed rests
 
 
 async def test_a_rate_is_kept(nodes: tuple[Node, Node], pace: ManualPace) -> None:

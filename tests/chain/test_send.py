@@ -22,6 +22,7 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import Attempt, MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.errors import (
+    DecodeError,
     InsufficientFunds,
     JournalError,
     ProgramError,
@@ -258,6 +259,15 @@ async def test_the_log_knows_what_a_transaction_costs(payment: Payment, endpoint
     attempt = payment.log.attempts("pay")[0]
     assert before - await payment.rpc.balance(wallet.address) == attempt.fee + AMOUNT
     assert attempt.fee > 5000
+
+
+async def test_a_blockhash_that_would_never_expire_is_not_signed_with(payment: Payment, endpoint: Any) -> None:
+    endpoint.faults["getLatestBlockhash"] = ["endless"]
+    with pytest.raises(DecodeError, match="a blockhash that is valid for 4,611,"):
+        await payment.send()
+    assert payment.log.attempts("pay") == []
+    await payment.send()
+    assert await payment.received() == AMOUNT
 
 
 async def test_asks_for_no_more_compute_units_than_allowed(payment: Payment, endpoint: Any) -> None:

@@ -7,7 +7,7 @@ import time
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect
-from decloud_pl.chain.revision import CurrentDialect, detect
+from decloud_pl.chain.revision import UNKNOWN, CurrentDialect, detect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.journal.findings import store_revision, stored_revision
 from decloud_pl.journal.writer import Journal
@@ -39,6 +39,7 @@ class Revisions:
         self._journal = journal
         self._reporter = reporter
         self._payer = payer
+        self._missing = False
 
     @property
     def is_decided(self) -> bool:
@@ -83,8 +84,11 @@ class Revisions:
     async def _find(self) -> None:
         before = self._dialect.revision
         found = await detect(self._rpc, self._dialect.program_id, payer=self._payer, now=time.time())
+        was_missing, self._missing = self._missing, found.name == UNKNOWN
         if before.is_decided and found.is_supported and not found.is_decided:
             return  # the chain does not contradict the earlier result
+        if before.is_decided and self._missing and not was_missing:
+            return  # one empty answer of an endpoint must not stop all joins
         store_revision(self._journal, found)
         self._dialect.revision = found
 

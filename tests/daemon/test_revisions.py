@@ -11,17 +11,21 @@ from solders.keypair import Keypair
 from decloud_pl.chain import dialects
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.revision import UNDECIDED, Revision, detect
+from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import compose
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.journal.findings import Reading, store_reading, store_revision, stored_revision
 from decloud_pl.journal.record import State
+from decloud_pl.rounds.connect import make_current_dialect
 from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.planner import make_catalog
+from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
 from tests.harness.parties import history
+from tests.harness.proxy import Fault, FaultProxy
 from tests.world import World
 
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
@@ -177,6 +181,26 @@ async def test_a_program_that_was_not_known_is_looked_at_again_while_the_daemon_
             )
             old.undo()  # for this daemon, a supported program replaces the other one
             await world.diary.reaches(number, State.WAITING)
+
+
+async def test_one_empty_answer_does_not_hide_the_program(world: World) -> None:
+    address = world.dialect.program_id
+    null = Fault("null", ["getAccountInfo"], times=0, about=str(address))
+    endpoints = world.network.endpoints
+    async with FaultProxy(endpoints.rpc_url, endpoints.ws_url, [null]) as proxy:
+        rpc, dialect = RpcClient(proxy.url), make_current_dialect(compose(world.overrides()).network)
+        with world.open_journal() as journal:
+            revisions = Revisions(rpc, dialect, journal, world.diary, world.wallet.address)
+            dialect.revision = Revision(world.network.dialect, "a transaction shows it", 1)
+            null.times = 1
+            await revisions.look()
+            assert (null.times, revisions.is_decided, stored_revision(journal)) == (0, True, None)
+            await revisions.look()
+            null.times = 2
+            for is_supported in (True, False):
+                await revisions.look()
+                assert revisions.is_supported is is_supported
+        await rpc.aclose()
 
 
 @pytest.mark.parametrize("world", ["v1.1"], indirect=True)

@@ -34,6 +34,7 @@ Kind = Literal[
     "stale",  # the first answer to this request is repeated
     "processed",  # statuses show each transaction as processed, as on a fork that is dropped later
     "unknown",  # statuses show no transactions
+    "null",  # the account does not exist
 ]
 RANDOM_KINDS: tuple[Kind, ...] = ("lost", "answer lost", "swallowed", "twice", "slow", "429", "500", "garbage", "cut")
 Socket = Literal["ok", "refused", "silent", "cut", "twice", "half lost"]
@@ -139,6 +140,10 @@ class FaultProxy:
             _abort(request)
         elif kind == "cut":
             return await _cut(request, answer)
+        elif kind == "null":
+            found = json.loads(answer)
+            found["result"]["value"] = None
+            answer = json.dumps(found).encode()
         elif kind in ("processed", "unknown") and method == "getSignatureStatuses":
             answer = _on_a_fork(answer, known=kind == "processed")
         key = json.dumps([method, call.get("params")])

@@ -30,6 +30,7 @@ from decloud_pl.journal.track_record import completion
 from decloud_pl.rounds.connect import make_current_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter
+from decloud_pl.rounds.life import OVERDUE_AFTER
 from decloud_pl.rounds.select import party_rules, why_closed
 
 
@@ -305,5 +306,6 @@ class WalletRounds:
 
 def _takes_updates(round_: Round, now: int) -> bool:
     """Return whether a round that this wallet has joined can still accept an update of the wallet."""
-    is_training = round_.status is RoundStatus.TRAINING and now <= round_.submit_deadline
-    return is_training or round_.status is RoundStatus.WAITING_TRAINERS
+    if round_.status is RoundStatus.WAITING_TRAINERS:  # its validator may never start the training
+        return now <= round_.join_deadline + OVERDUE_AFTER
+    return round_.status is RoundStatus.TRAINING and now <= round_.submit_deadline

@@ -212,6 +212,16 @@ async def test_the_next_round_is_one_that_the_settings_want(world: World, wallet
             await account.next_round("svhn", seconds=0)
 
 
+async def test_a_joined_round_that_never_starts_does_not_keep_the_next_one_away(world: World, wallet: Wallet) -> None:
+    first = await world.post()
+    async with opened(world, wallet) as account:
+        await account.join(first)
+        assert await account.next_round(None, seconds=0) == first
+        world.clock.advance(2 * 3600)
+        second = await world.post()
+        assert await account.next_round(None, seconds=0) == second
+
+
 async def test_a_home_that_a_daemon_uses(world: World, wallet: Wallet) -> None:
     descriptor = lock(world.home / "journal.sqlite")
     try:

@@ -27,7 +27,7 @@ Scope = Literal["own", "all"]
 _TRIES = 3
 """How many times to try a round whose files or data set are missing, each time on another day."""
 _OWN_AT_ONCE = 32
-"""How many of this wallet's latest rounds to check in one daily search."""
+"""How many of this wallet's latest rounds without a final result to audit in one daily search."""
 _OTHERS_AT_ONCE = 16
 """The most rounds of other wallets to audit in one daily search."""
 _FOR_OTHERS = MOST_BYTES // 2
@@ -70,10 +70,11 @@ class Audits(Background):
         self._tries = Counter[int]()  # of rounds that have a result for another wallet
 
     async def _look_back(self) -> None:
-        own = self._journal.rounds(states=_PAID, limit=_OWN_AT_ONCE, descending=True)
-        for record in own:
-            if record.pinned_cid is not None:
-                await self._look_at(record.round_id)
+        finished = {row.round_id for row in audits(self._journal) if not self._is_open(row, is_own=True)}
+        own = self._journal.rounds(states=_PAID, limit=MOST_SEARCHED, descending=True)
+        unfinished = [record.round_id for record in own if record.pinned_cid and record.round_id not in finished]
+        for round_id in unfinished[:_OWN_AT_ONCE]:
+            await self._look_at(round_id)
         if self._scope == "all":
             await self._look_at_others()
 
@@ -93,13 +94,16 @@ class Audits(Background):
         if not is_own and (self._scope == "own" or self._reader.bytes_left <= _FOR_OTHERS):
             return
         before = audit_of(self._journal, round_id)
-        if before is not None and not before.tries_left:
-            was_for_another = before.convention is not None and before.trainer != self._wallet
-            if not (is_own and was_for_another) or self._tries[round_id] >= _TRIES:
-                return
+        if before is not None and not self._is_open(before, is_own=is_own):
+            return
         round_ = await self._auditor.chain.round(round_id)
         if round_ is not None and round_.status is RoundStatus.COMPLETED:
             await self._audit(round_)
+
+    def _is_open(self, row: Audit, *, is_own: bool) -> bool:
+        """Return whether to audit a round that has a result: tries are left, or it is for another wallet only."""
+        was_for_another = row.convention is not None and row.trainer != self._wallet
+        return bool(row.tries_left) or (is_own and was_for_another and self._tries[row.round_id] < _TRIES)
 
     async def _audit(self, round_: Round) -> None:
         """Audit a round at most once a day. Store the result, or the reason why the audit failed."""

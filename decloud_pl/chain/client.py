@@ -226,8 +226,12 @@ class ChainClient:
         """Read all submissions of a round, sorted by the trainer's address."""
         filters = self.dialect.round_submissions_filter(round_id)
         listed = await self._list(filters, self._decode_submission, replaceable=False)
-        found = [one for one in listed if one.round_id == round_id]
-        return sorted(found, key=lambda value: bytes(value.trainer))
+        trainers = sorted({one.trainer for one in listed if one.round_id == round_id}, key=bytes)
+        # A list does not tell its slot. It may be older than the shares, so the accounts are read again.
+        addresses = [self.dialect.submission_address(round_id, trainer) for trainer in trainers]
+        accounts = zip(addresses, await self.rpc.accounts(addresses), strict=True)
+        existing = [(address, account) for address, account in accounts if account is not None]
+        return self._decodable(existing, self._decode_submission)
 
     async def _latest(self, error: RpcRejected) -> range:
         """Return the ids of the latest 10,000 rounds. ``error`` says why no endpoint lists accounts, and is logged."""

@@ -15,7 +15,7 @@ from decloud_pl.audit.background import Audits
 from decloud_pl.config import compose
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.errors import ContentNotFound
-from decloud_pl.journal.audits import audit_of, audits
+from decloud_pl.journal.audits import Audit, audit_of, audits, store_audit
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.writer import Journal
@@ -122,6 +122,24 @@ async def test_an_own_round_that_cannot_be_scored_is_tried_three_times(market: M
         again.cancel()
         await asyncio.wait({again})
     assert (len(diary.events), len(reader.fetched)) == (3, 3)
+
+
+async def test_an_older_round_is_audited_after_many_newer_ones(market: Market, tmp_path: Path) -> None:
+    trainer = market.town.actor()
+    wallet = str(trainer.wallet.address)
+    round_id = await market.complete(market.models.updates[:1], lambda shares: shares, trainers=[trainer])
+    owner, diary = Owner("net", str(market.town.dialect.program_id), wallet), Diary()
+    auditor = market.auditor()
+    reader = Failing(auditor.reader, [ContentNotFound("No gateway has the file.")])
+    with Journal(tmp_path / "journal", owner) as journal:
+        row = RoundRecord(round_id, State.UNREWARDED, "custom", "digits", "cid", 10**7, pinned_cid="bafy")
+        journal.save(row)
+        for newer in range(1000, 1050):
+            journal.save(replace(row, round_id=newer))
+            store_audit(journal, Audit(newer, "validator", "creator", "fair", convention="delta", trainer=wallet))
+        work = Audits(replace(auditor, reader=reader), journal, diary, home=tmp_path, scope="own")
+        await _work(work, diary, lambda: bool(diary.events))
+        assert audit_of(journal, round_id) is not None
 
 
 async def test_a_round_is_audited_after_the_user_has_corrected_the_data_set(market: Market, tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ class Range:
 ZERO_OR_MORE = Range("at least 0", lambda value: 0 <= value < _INFINITY)
 ONE_OR_MORE = Range("at least 1", lambda value: 1 <= value < _INFINITY)
 ABOVE_ZERO = Range("greater than 0", lambda value: 0 < value < _INFINITY)
+LONGEST_POLL_INTERVAL = 240.0
+"""In seconds. `decloud_pl.observers` reports a daemon as silent that has not heard from the chain for five minutes."""
+POLL_INTERVAL = Range("greater than 0 and at most 240", lambda value: 0 < value <= LONGEST_POLL_INTERVAL)
 PORT = Range("a port from 1 to 65535, or 0 for none", lambda value: 0 <= value <= 65_535)
 FRACTION = Range("a number from 0 to 1", lambda value: 0 <= value <= 1)
 AMOUNT = Range("an amount in SOL like 0.05", lambda text: parse_sol(text) >= 0)

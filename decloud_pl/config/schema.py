@@ -24,6 +24,7 @@ from decloud_pl.ranges import (
     GPUS,
     MAYBE_AMOUNT,
     ONE_OR_MORE,
+    POLL_INTERVAL,
     PORT,
     PUBKEYS,
     RAY,
@@ -204,7 +205,7 @@ class Tree(TrainingConfig):
     auto_train: bool = True
     auto_claim: bool = True
     audit: Annotated[str, one_of("own", "all", "off")] = "own"
-    poll_interval: Annotated[float, ABOVE_ZERO] = 5.0
+    poll_interval: Annotated[float, POLL_INTERVAL] = 5.0
 
 
 @dataclass

@@ -17,6 +17,7 @@ from decloud_pl.daemon import startup
 from decloud_pl.daemon.stopping import OpenRound, said_at_once
 from decloud_pl.errors import JournalError, RpcUnavailable
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.ranges import LONGEST_POLL_INTERVAL
 from decloud_pl.rounds.background import Background
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 _NODE_SECONDS = 2.0
 """How long after an event to look at its round again: the first look may be answered by a node that is behind."""
 _POLLS_WHILE_WATCHING = 12
-"""While the WebSocket works, polling is only a safety net and this many times slower."""
+"""While the WebSocket works, polling is only a safety net and at most this many times slower."""
 
 _CANCEL_AGAIN = 1.0
 _CANCEL_TRAINING_AGAIN = 40.0
@@ -278,7 +279,7 @@ class Daemon:
         Polls never overlap, however long one takes.
         """
         while True:
-            for _ in range(_POLLS_WHILE_WATCHING):
+            for _ in range(self._polls_while_watching):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._policy.poll_interval):
                         await self._subscribed.wait()
@@ -307,7 +308,12 @@ class Daemon:
     @property
     def _poll_seconds(self) -> float:
         """The most seconds until the next poll."""
-        return self._policy.poll_interval * (_POLLS_WHILE_WATCHING if self._watching else 1)
+        return self._policy.poll_interval * (self._polls_while_watching if self._watching else 1)
+
+    @property
+    def _polls_while_watching(self) -> int:
+        """How many times as long the interval of the polls is while the WebSocket works."""
+        return max(1, min(_POLLS_WHILE_WATCHING, int(LONGEST_POLL_INTERVAL / self._policy.poll_interval)))
 
     async def _try(self, look: Callable[[], Awaitable[Iterable[int] | None]], *, again: float) -> None:
         """Look at the chain, and queue the rounds that the look returns, if any. Report a failure.

@@ -79,6 +79,7 @@ class Pages:
                 facts = ui.element("p").classes("facts")
                 Text("h2", "Active rounds")
                 active = Table(ACTIVE_COLUMNS, name="active", label="Active rounds", empty="No active rounds.")
+                more = ui.link("", frame.link("/rounds", state="active"))
             with ui.element("div").classes("charts"):
                 curves, earnings = CurvesChart(names_round=True), EarningsChart()
             Text("h2", "Latest events")
@@ -95,6 +96,7 @@ class Pages:
                     named.update(found)
                     _show_facts(facts, found)
                 active.show([active_row(row, frame) for row in now.active])
+                more.text, more.visible = f"{now.more_active:,} more", now.more_active > 0
                 curves.show(now.curves)
                 earnings.show(now.earnings)
                 last.show(log_rows(now.entries, frame))

@@ -73,8 +73,9 @@ class Active:
 class Overview:
     """The data of the overview page. Amounts are in lamports.
 
-    ``silence`` is the number of seconds since the last contact with the chain. ``earnings`` is a curve: points (Unix
-    seconds, sum of the rewards up to that time).
+    ``active`` has at most `PAGE_SIZE` rounds: trainings first, then the newest. ``more_active`` is the number of the
+    others. ``silence`` is the number of seconds since the last contact with the chain. ``earnings`` is a curve: points
+    (Unix seconds, sum of the rewards up to that time).
     """
 
     states: Mapping[State, int]
@@ -82,6 +83,7 @@ class Overview:
     earned: int
     spent: int | None
     active: list[Active]
+    more_active: int
     entries: list[LogEntry]
     load: Load
     daemon: DaemonStatus | None
@@ -173,8 +175,14 @@ class Views:
     def overview(self, owner: str) -> Overview:
         now = time.time()
         with self._open(owner) as (journal, activity):
-            working = journal.rounds(states=GROUPS["active"], descending=True)
-            active = [self._active(journal, activity, entry, now) for entry in working]
+            waiting = [state for state in GROUPS["active"] if state != State.TRAINING]
+            working = [
+                entry
+                for states in ((State.TRAINING,), waiting)
+                for entry in journal.rounds(states=states, limit=PAGE_SIZE, descending=True)
+            ][:PAGE_SIZE]
+            deadlines = activity.deadlines()
+            active = [self._active(journal, deadlines, entry, now) for entry in working]
             charted = active[0].entry.round_id if active else self._last_trained(journal)
             daemon = activity.daemon(now)
             return Overview(
@@ -183,6 +191,7 @@ class Views:
                 earned=journal.earned_since(0),
                 spent=journal.spent_since(0),
                 active=active,
+                more_active=journal.count(states=GROUPS["active"]) - len(active),
                 entries=log(journal, activity, limit=_LAST_ENTRIES),
                 load=self._load.sample(daemon.pid if daemon is not None and daemon.alive else None),
                 daemon=daemon,
@@ -218,7 +227,7 @@ class Views:
             if entry is None:
                 return None
             return OneRound(
-                active=self._active(journal, activity, entry, time.time()),
+                active=self._active(journal, activity.deadlines(), entry, time.time()),
                 entries=log(journal, activity, round_id=round_id, limit=PAGE_SIZE),
                 curves=self._curves(journal, round_id),
                 audit=_audit(journal, round_id),
@@ -281,9 +290,9 @@ class Views:
             return []
         return read_metrics(self._home / REPORTS_FOLDER / journal.owner.folder / str(round_id) / METRICS_FILE)
 
-    def _active(self, journal: JournalReader, activity: ActivityReader, entry: RoundRecord, now: float) -> Active:
+    def _active(self, journal: JournalReader, deadlines: Mapping[int, float], entry: RoundRecord, now: float) -> Active:
         metrics = self._metrics(journal, entry.round_id)
-        deadline = activity.deadlines().get(entry.round_id)
+        deadline = deadlines.get(entry.round_id)
         fits = [metric for metric in metrics if metric.stage == "fit" and metric.total_steps]
         measured = [metric.accuracy for metric in metrics if metric.accuracy is not None]
         fit_losses = losses(metrics)

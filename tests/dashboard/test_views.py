@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,16 @@ def test_a_round_shows_its_audit_but_not_the_shares_of_another_wallet(tmp_path: 
     found = [one.audit for one in shown.values() if one is not None]
     hidden = replace(other, trainer=None, fair_bps=None, paid_bps=None, noise_bps=None)
     assert found == [audit, hidden, None]
+
+
+def test_the_overview_shows_a_page_of_active_rounds_and_their_trainings_first(tmp_path: Path, views: Views) -> None:
+    with closing(Journal(tmp_path / JOURNAL_FILE, Owner("net", "program", "wallet"))) as journal:
+        journal.save(record(4, State.TRAINING))
+        for number in range(5, 5 + PAGE_SIZE):
+            journal.save(record(number, State.SUBMITTED))
+    now = views.overview("")
+    assert [one.entry.round_id for one in now.active[:2]] == [4, 4 + PAGE_SIZE]
+    assert (len(now.active), now.more_active) == (PAGE_SIZE, 2)
 
 
 def test_a_wallet_that_is_not_there_is_the_latest(views: Views) -> None:

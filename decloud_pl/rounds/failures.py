@@ -12,6 +12,7 @@ from decloud_pl.errors import (
     DecloudError,
     ExecutorUnavailable,
     InsufficientFunds,
+    IntegrityError,
     MachineShortage,
     ProgramError,
     RpcRejected,
@@ -162,21 +163,16 @@ class Failures:
             return True
         if record.state in NOT_JOINED and not self._steps.attempts(f"join:{record.round_id}"):
             return False
-        if self._has_update(record.round_id):
-            deadline = self._deadline(record.round_id)
-            is_ahead = deadline is not None and self._now() <= deadline
+        deadline = self._deadline(record.round_id)
+        is_ahead = deadline is not None and self._now() <= deadline
+        if self._steps.has_update(record.round_id):
             return is_ahead or failures < _MOST_FAILURES or isinstance(error, StoreError)
+        if isinstance(error, IntegrityError) and is_ahead:
+            return True  # a gateway that sends other bytes now may send the file later
         if isinstance(error, RpcRejected):
             return True
         is_of_endpoint = isinstance(error, ChainError) and not isinstance(error, ProgramError)
         return failures < _MOST_FAILURES and (is_of_endpoint or isinstance(error, InternalError))
-
-    def _has_update(self, round_id: int) -> bool:
-        """Return whether a round has a finished update. An unreadable folder may have one."""
-        try:
-            return self._steps.update_on_disk(round_id) is not None
-        except OSError:
-            return True
 
     def _left_to_retry(self, record: RoundRecord, *, of_store: bool = False) -> float:
         """Return how many seconds a retry may wait for a busy server and still meet the deadline."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.select import why_closed
@@ -174,6 +175,9 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
         return Finish(State.CLAIMED)
     if submission.contribution_bps == 0:
         return Finish(State.UNREWARDED, f"the validator measured no gain and gave no share{_though(record)}")
+    reward = round_.reward_of(submission.contribution_bps)
+    if reward <= SIGNATURE_FEE:
+        return Finish(State.UNREWARDED, f"a claim costs at least the reward of {reward:,} lamports")
     return Act("claim")
 
 

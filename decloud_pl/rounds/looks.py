@@ -14,6 +14,9 @@ from decloud_pl.rounds.steps import Steps
 
 _DOUBT_SECONDS = 600.0
 """How long a joined round must be missing on chain before it is given up: an endpoint may lag behind the chain."""
+_DOUBT_SECONDS_WITH_UPDATE = 86_400.0
+"""The same for a round with a finished update whose deadline is not known, as after a restart. A node that has lost a
+day of the chain needs hours to catch up."""
 
 
 class Looks:
@@ -86,7 +89,9 @@ class Looks:
         round_id, now = record.round_id, self._steps.monotonic()
         since = self._missing_since.setdefault(round_id, now)
         deadline = self._deadlines.get(round_id)
-        if now - since >= _DOUBT_SECONDS and (deadline is None or self._now() > deadline):
+        keeps_update = deadline is None and self._steps.has_update(round_id)
+        seconds = _DOUBT_SECONDS_WITH_UPDATE if keeps_update else _DOUBT_SECONDS
+        if now - since >= seconds and (deadline is None or self._now() > deadline):
             return
         raise RpcUnavailable(
             f"The RPC endpoint shows round {round_id} as it was earlier, or not at all. It may be behind the chain.",

@@ -113,6 +113,13 @@ class Steps:
         """Return a round's finished update, or None if the folder has none."""
         return round_files.finished_update(self.folder(round_id))
 
+    def has_update(self, round_id: int) -> bool:
+        """Return whether a round has a finished update. A folder that cannot be read may have one."""
+        try:
+            return self.update_on_disk(round_id) is not None
+        except OSError:
+            return True
+
     def drop_withheld(self, round_id: int) -> None:
         """Remove a withheld update, so that the round is trained again. Any checkpoint stays in the folder.
 

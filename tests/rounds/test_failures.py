@@ -25,6 +25,7 @@ from decloud_pl.errors import (
     ContentNotFound,
     DecloudError,
     DecodeError,
+    IntegrityError,
     MachineShortage,
     ProgramError,
     RpcRejected,
@@ -204,6 +205,25 @@ async def test_a_joined_round_that_stays_away_from_the_chain_ends(bench: Bench) 
     assert (bench.record.state, bench.record.reason) == (State.FAILED, "the round does not exist on this network")
 
 
+async def test_after_a_restart_a_finished_update_waits_a_day_for_an_endpoint_that_catches_up(bench: Bench) -> None:
+    bench.is_in(State.PUBLISHING, finished=True)
+    shown = bench.chain.round, bench.chain.place
+    bench.chain.round = bench.chain.place = None
+    while bench.time.monotonic < 12 * 3600:
+        again = await bench.driver.drive(ROUND)
+        assert again is not None
+        bench.time.passes(max(again.seconds, 1800))
+    assert bench.is_kept
+    bench.chain.round, bench.chain.place = shown
+    await bench.driver.drive(ROUND)
+    assert bench.record.state is not State.FAILED
+    bench.chain.round = bench.chain.place = None
+    bench.driver = bench.restart()
+    while (again := await bench.driver.drive(ROUND)) is not None:
+        bench.time.passes(max(again.seconds, 1800))
+    assert bench.record.state is State.FAILED
+
+
 @pytest.mark.parametrize("state", [State.SEEN, State.JOINING])
 async def test_a_round_to_join_survives_an_endpoint_that_is_behind(bench: Bench, state: State) -> None:
     """It got its row after a look that showed it open."""
@@ -280,6 +300,16 @@ def test_a_joined_round_survives_an_endpoint_with_wrong_answers(bench: Bench, er
     if kept < 200:
         bench.fails(*[error] * 4)
         assert bench.record.state is State.FAILED
+
+
+async def test_a_gateway_with_other_bytes_ends_no_joined_round_before_its_deadline(bench: Bench) -> None:
+    bench.is_in(State.TRAINING)
+    assert await bench.driver.drive(ROUND) is None  # it reads the deadline
+    bench.fails(*[IntegrityError("The bytes do not match the CID.")] * 20)
+    assert not bench.record.state.is_final
+    bench.time.passes(WINDOW)
+    bench.fails(*[IntegrityError("The bytes do not match the CID.")] * 4)
+    assert bench.record.state is State.FAILED
 
 
 def test_a_round_that_is_not_joined_is_given_up_after_four_errors(bench: Bench) -> None:

@@ -213,6 +213,17 @@ def test_claims_once() -> None:
     assert step(RoundStatus.COMPLETED, paid) == Finish(State.CLAIMED)
 
 
+@pytest.mark.parametrize(("bps", "reward", "claims"), [(1, 56_000_000, True), (1, 55_000_000, False), (9, 1, False)])
+def test_a_reward_below_the_fee_is_not_claimed(bps: int, reward: int, claims: bool) -> None:
+    round_ = dataclasses.replace(ROUND, status=RoundStatus.COMPLETED, reward_amount=reward)
+    scored = dataclasses.replace(HANDED_IN, contribution_bps=bps)
+    step = next_step(RECORD, round_, scored, now=NOW, update_on_disk=False, withheld="", aborted=False)
+    assert (step == Act("claim")) is claims
+    if not claims:
+        assert isinstance(step, Finish)
+        assert (step.state, "a claim costs at least the reward of" in step.reason) == (State.UNREWARDED, True)
+
+
 def test_no_share_is_no_claim() -> None:
     nothing = step(RoundStatus.COMPLETED, HANDED_IN)
     assert isinstance(nothing, Finish)

@@ -9,7 +9,7 @@ import pytest
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.config import RewardsConfig
+from decloud_pl.config import RewardsConfig, compose
 from decloud_pl.config.schema import PartiesConfig
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
 from decloud_pl.errors import DatasetNotSupported
@@ -225,6 +225,18 @@ def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
     more = select(round_, above, situation)
     assert not more.accept
     assert "as one of 2" in more.reason
+
+
+@pytest.mark.parametrize(("setting", "accepted"), [((), False), (("rewards=any",), True)])
+def test_rounds_that_pay_less_than_a_join_costs_are_left_out_by_default(
+    setting: tuple[str, ...], accepted: bool
+) -> None:
+    criteria = Criteria(rewards=compose(setting).rewards, join_cost=JOIN_COST)
+    assert decide(ROUND, criteria).accept
+    decision = decide(dataclasses.replace(ROUND, reward_amount=2 * JOIN_COST, trainers_count=2), criteria)
+    assert decision.accept is accepted
+    if not accepted:
+        assert "its expected profit is -" in decision.reason
 
 
 VALIDATOR, CREATOR = str(ROUND.validator), str(ROUND.creator)

@@ -73,7 +73,7 @@ class Endpoint:
             body = json.dumps(call).encode()
         reply = answer(body, self.methods)
         if fault == "endless":
-            found = json.loads(reply)
+            found = json.loads(reply or "")
             found["result"]["value"]["lastValidBlockHeight"] = 1 << 62
             reply = json.dumps(found)
         if fault == "drop":

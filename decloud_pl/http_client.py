@@ -47,6 +47,8 @@ class BoundedSession(requests.Session):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.headers.update(IDENTITY)
+        # `requests` would send logins from ~/.netrc to untrusted servers. Proxies and certificates: see below.
+        self.trust_env = False
         self.expired = False
         self._sockets = _Sockets()
         for prefix, adapter in list(self.adapters.items()):
@@ -118,6 +120,20 @@ class BoundedSession(requests.Session):
         if self._sockets.is_cut:  # without a Content-Length, a closed connection looks like the end of the body
             raise self._reason(requests.ConnectionError("the exchange was aborted"))
 
+    def whole(self, response: requests.Response) -> bytes:
+        """Return the body of an answer, at most 1 MiB.
+
+        Raises:
+            UnusableAnswer: the body is longer.
+            requests.RequestException: see `body`.
+        """
+        body = bytearray()
+        for piece in self.body(response, _PIECE):
+            body += piece
+            if len(body) > _LONGEST_ANSWER:
+                raise UnusableAnswer(f"the answer is longer than {_LONGEST_ANSWER:,} bytes")
+        return bytes(body)
+
     def _expire(self) -> None:
         self.expired = True
         self.abort()
@@ -137,25 +153,16 @@ class WholeSession(BoundedSession):
         """
         response = super().request(*arguments, **options)
         try:
-            body = self._whole(response)
+            if response.status_code in REDIRECTS:
+                raise UnusableAnswer("the answer is a redirect")
+            body = self.whole(response)
+        except requests.ConnectionError as error:
+            # `ipfshttpclient` interprets a `ConnectionError` as a node that does not run.
+            raise requests.exceptions.ChunkedEncodingError(*error.args) from error
         finally:
             response.close()
         response.raw = io.BytesIO(body)
         return response
-
-    def _whole(self, response: requests.Response) -> bytes:
-        if response.status_code in REDIRECTS:
-            raise UnusableAnswer("the answer is a redirect")
-        body = bytearray()
-        try:
-            for piece in self.body(response, _PIECE):
-                body += piece
-                if len(body) > _LONGEST_ANSWER:
-                    raise UnusableAnswer(f"the answer is longer than {_LONGEST_ANSWER:,} bytes")
-        except requests.ConnectionError as error:
-            # `ipfshttpclient` interprets a `ConnectionError` as a node that does not run.
-            raise requests.exceptions.ChunkedEncodingError(*error.args) from error
-        return bytes(body)
 
 
 class _Sockets:

@@ -64,6 +64,10 @@ def endless_redirect(server: Hostile, request: Request) -> None:
     server.flood(request)
 
 
+def refusal(server: Hostile, request: Request) -> None:
+    request.answer(404)
+
+
 def endless_body(server: Hostile, request: Request) -> None:
     head(request)
     server.flood(request)
@@ -187,3 +191,18 @@ def test_an_answer_without_end_is_given_up(
     with pytest.raises(StoreError):
         client(hostile.url, tmp_path)
     assert hostile.sent < 1 << 26
+
+
+@pytest.mark.parametrize("client", [by_gateway, by_pinata, by_download, by_kubo])
+@pytest.mark.parametrize("hostile", [refusal], indirect=True)
+def test_no_server_gets_a_login_from_netrc(
+    hostile: Hostile, client: Callable[[str, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "to").mkdir()
+    with pytest.raises((StoreError, DatasetError)):
+        client(hostile.url, tmp_path / "to")
+    assert hostile.seen_headers
+    logins = {headers.get("Authorization") for headers in hostile.seen_headers}
+    assert logins == {"Bearer a-key" if client is by_pinata else None}

@@ -234,7 +234,7 @@ def test_an_endless_answer_is_refused(pinata: FakePinata, source: Path) -> None:
         request.send(200, b" " * (3 << 20), {})
 
     pinata.faults = [endless]
-    with pytest.raises(StoreUnavailable, match="larger than"):
+    with pytest.raises(StoreUnavailable, match="longer than"):
         store_of(pinata, BEARER, attempts=1).put(source)
 
 

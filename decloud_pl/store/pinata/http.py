@@ -17,7 +17,7 @@ import requests
 
 from decloud_pl.addresses import is_loopback
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
-from decloud_pl.http_client import REDIRECTS, BoundedSession
+from decloud_pl.http_client import REDIRECTS, BoundedSession, UnusableAnswer
 from decloud_pl.legible import legible
 from decloud_pl.proxies import route_to
 from decloud_pl.retry import retry_after
@@ -25,7 +25,6 @@ from decloud_pl.store.http_status import status_error
 from decloud_pl.store.pinata.credentials import LOGIN, PinataCredentials
 from decloud_pl.store.sending import SentFile
 
-_LONGEST_ANSWER = 1 << 20
 _LONGEST_EXCHANGE = 1800.0
 """Seconds, including the upload of a file."""
 _PIECE = 1 << 18
@@ -92,6 +91,8 @@ class PinataHttp:
                 f"Pinata did not answer within {limit:g} s.",
                 fix=_CONNECTION,
             )
+        except UnusableAnswer as error:
+            return StoreUnavailable(f"Pinata's answer cannot be used: {error}.")
         except requests.exceptions.SSLError:
             return StoreUnavailable(
                 "The encrypted connection to Pinata failed.", fix="Check this machine's clock and proxy."
@@ -107,11 +108,7 @@ class PinataHttp:
             )
 
     def _read(self, session: BoundedSession, response: requests.Response) -> Answer | StoreError:
-        body = b""
-        for chunk in () if response.status_code in REDIRECTS else session.body(response, 1 << 16):
-            body += chunk
-            if len(body) > _LONGEST_ANSWER:
-                return StoreUnavailable(f"Pinata's answer is larger than {_LONGEST_ANSWER:,} bytes.")
+        body = b"" if response.status_code in REDIRECTS else session.whole(response)
         try:
             document = json.loads(body) if body else None
         except (ValueError, RecursionError):

@@ -86,11 +86,20 @@ def replace_durably(scratch: Path, path: Path) -> None:
     with scratch.open("rb") as file:
         os.fsync(file.fileno())
     scratch.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a folder to disk, so that its new files are still in it after a power failure.
+
+    Raises:
+        OSError: the folder cannot be read or synced.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def make_private(folder: Path) -> None:
@@ -150,11 +159,14 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     """Create a temporary folder for the duration of the block. Remove folders that killed processes left behind.
 
     Args:
-        prefix: the beginning of the new folder's name. Only old folders with this prefix are removed.
+        prefix: the beginning of the new folder's name. Only old folders of this user with this prefix are removed.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/.lock"):
-        with suppress(OSError), locked(left, wait=False):  # in use, or owned by another user
-            shutil.rmtree(left.parent, ignore_errors=True)
+        # In a folder of another user, the lock could be a link to a file of this user.
+        with suppress(OSError):
+            if left.parent.lstat().st_uid == os.geteuid():
+                with locked(left, wait=False):  # raises an error if the folder is in use
+                    shutil.rmtree(left.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         with locked(folder / ".lock"):

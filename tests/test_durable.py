@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,17 @@ def test_the_folder_of_a_killed_process_is_removed_and_no_other(
         assert held.exists()
         assert other.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["ours-being-made"]
+
+
+def test_a_folder_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    theirs = tmp_path / "ours-made-by-others"
+    theirs.mkdir()
+    (theirs / ".lock").touch()
+    try:
+        os.chown(theirs, os.geteuid() + 1, -1)
+    except PermissionError:
+        pytest.skip("only the superuser can give a folder to another user")
+    with scratch_folder("ours-"):
+        pass
+    assert theirs.exists()

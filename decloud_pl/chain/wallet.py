@@ -20,7 +20,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.solana_cli import read_solana_cli_config
-from decloud_pl.durable import make_private
+from decloud_pl.durable import make_private, sync_folder
 from decloud_pl.errors import ConfigError, WalletError, unquoted
 
 logger = logging.getLogger(__name__)
@@ -143,8 +143,9 @@ def create_wallet(path: Path) -> Wallet:
                 json.dump(list(bytes(keypair)), file)
                 file.flush()
                 os.fsync(file.fileno())
+            sync_folder(path.parent)  # a wallet may be funded at once, and its key must then survive a power failure
         except OSError:
-            path.unlink()  # this call created it, and it does not contain a whole key
+            path.unlink()  # this call created it, and its key may not survive a power failure
             raise
     except FileExistsError:
         raise WalletError(

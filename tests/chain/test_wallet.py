@@ -166,6 +166,13 @@ def test_a_new_key_is_its_owners_alone_and_never_overwrites(tmp_path: Path) -> N
     assert path.read_bytes() == before
 
 
+def test_a_new_key_and_its_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    create_wallet(tmp_path / "id.json")
+    assert synced == [tmp_path / "id.json", tmp_path]
+
+
 def test_a_new_key_needs_a_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WalletError, match="cannot be written"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -184,12 +185,14 @@ class JournalReader:
             raise self.damaged("the claimed_lamports of a row is not a number")
         return rows
 
-    def spent_since(self, at: float) -> int:
-        """Return the lamports spent on fees and deposits by transactions recorded at or after ``at`` (Unix seconds).
+    def spent_since(self, at: float, until: float = math.inf) -> int:
+        """Return the lamports spent on fees and deposits by transactions recorded from ``at`` to ``until``.
 
-        A transaction with an unknown outcome counts in full. A failed transaction counts with its fee only.
+        Both times are in Unix seconds. A transaction with an unknown outcome counts in full. A failed transaction
+        counts with its fee only.
         """
-        return int(self.select(_COST, "transactions", "AND recorded_at >= ?", (at,))[0][0] or 0)
+        rest = "AND recorded_at BETWEEN ? AND ?"
+        return int(self.select(_COST, "transactions", rest, (at, until))[0][0] or 0)
 
     def unsent_joins(self) -> int:
         """Return the number of rounds to join whose join `spent_since` does not contain yet."""

@@ -98,7 +98,7 @@ class Joining:
         return completion(self.journal) if self.policy.criteria.rewards.min_completion else {}
 
     def _situation(self, resolved: str, now: int, balance: int, completed: Mapping[str, tuple[int, int]]) -> Situation:
-        journal = self.journal
+        journal, here = self.journal, self.journal.now()
         seconds, revision = journal.measured(resolved), stored_revision(journal)
         unsupported = "" if revision is None or revision.is_supported else f"the network runs {revision}"
         join_cost, unsent = self.policy.criteria.join_cost, journal.unsent_joins()
@@ -106,7 +106,9 @@ class Joining:
             now=now,
             balance=self.unreserved(balance),
             occupied_slots=sum(record.occupies_slot for record in journal.unfinished()),
-            spent=journal.spent_since(journal.now() - DAY_SECONDS) + unsent * join_cost,
+            # Costs count if this machine's clock was less than a day away from now. So a clock that was far ahead does
+            # not use up the cap for a long time, and however the clock is set, each of its days has only one cap.
+            spent=journal.spent_since(here - DAY_SECONDS, here + DAY_SECONDS) + unsent * join_cost,
             train_seconds={} if seconds is None else {resolved: seconds},
             submit_window=journal.submit_window(),
             join_seconds=journal.join_seconds(),

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.domain import Round
 from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
 from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.policy import Policy
@@ -66,3 +68,17 @@ def test_an_unknown_data_set_keeps_its_name_in_the_first_row(journal: Journal) -
     strange: Round = dataclasses.replace(ROUND, dataset="strange")
     assert joining.record(strange, "joined outside this daemon").resolved_dataset == "strange"
     assert joining.record(ROUND, "it fits").resolved_dataset == "digits"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "joins"),
+    [(0, False), (-23 * 3600, False), (23 * 3600, False), (-25 * 3600, True), (25 * 3600, True), (365 * 86_400, True)],
+)
+def test_costs_count_on_the_day_of_the_clock(ahead: int, joins: bool, tmp_path: Path) -> None:
+    """``ahead`` is how far the clock was ahead when the costs were recorded, or set back since then."""
+    times = [1e9 + ahead]
+    with Journal(tmp_path / "journal.sqlite", Owner("network", "program", "wallet"), now=lambda: times[-1]) as journal:
+        JournalTransactionLog(journal).record("join:1", Attempt("signature", "hash", 1, b"wire", fee=100, deposit=0))
+        times.append(1e9)
+        joining = Joining(Policy(Criteria(join_cost=1, daily_cap=100), resolve=to_digits), journal)
+        assert joining.decide(ROUND, now=NOW, balance=ENOUGH).accept is joins

@@ -14,8 +14,9 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from decloud_pl.durable import make_private
@@ -169,10 +170,15 @@ DROP TABLE uploads_before;
 }
 """Maps each older version to the SQL that upgrades a journal from it to the next version."""
 _OLDEST_VERSION = min(_MIGRATIONS)
+_LOCK_TRIES = 5
+_LOCK_PAUSE = 0.05
+"""Seconds between two tries."""
 
 
-def lock(path: Path) -> int:
+def lock(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> int:
     """Lock a journal until the returned descriptor is closed or the process ends.
+
+    If the lock is taken, try again for a short time: `daemon_process` takes it for a moment, too.
 
     Raises:
         JournalLocked: another process holds the lock.
@@ -188,7 +194,7 @@ def lock(path: Path) -> int:
             fix="Make it writable, or set DECLOUD_HOME to another folder.",
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(descriptor, sleep)
     except OSError as error:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
@@ -206,6 +212,20 @@ def lock(path: Path) -> int:
             fix="Free disk space, or set DECLOUD_HOME to another disk.",
         ) from error
     return descriptor
+
+
+def _take(descriptor: int, sleep: Callable[[float], None]) -> None:
+    """Take the lock of an open file. If it is taken, try again a few times.
+
+    Raises:
+        OSError: another process holds the lock.
+    """
+    for _ in range(_LOCK_TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        sleep(_LOCK_PAUSE)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def daemon_process(path: Path) -> int | None:

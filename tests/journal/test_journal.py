@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from decloud_pl.errors import JournalError, JournalLocked
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import Transition
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import daemon_process, lock
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 
@@ -104,6 +106,17 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> No
         open_journal(path)
     journal.close()
     open_journal(path).close()
+
+
+def test_a_lock_that_is_only_looked_at_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    open_journal(path).close()
+    looking = os.open(tmp_path / "journal.sqlite.lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    held = lock(path, sleep=lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+    assert daemon_process(path) == os.getpid()
+    os.close(looking)
+    os.close(held)
 
 
 def test_what_save_returned_from_survives_sigkill(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +38,10 @@ _BACKOFF = Backoff(1.0, 20.0)
 _READ_RATE = 64 * 1024
 """Bytes per second. A gateway that delivers an update faster than this is not cut off before the deadline."""
 _SHARE = 0.5
-"""Of the time until the deadline. After an upload without progress for this part, the next store is tried."""
+"""Of the time until the deadline. If an upload makes no progress for this part, or cannot be read back within it, the next
+store is tried."""
+_WRONG_SECONDS = 600.0
+"""The least time until a store that returned a wrong CID gets the update again. By then, the user may have fixed it."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,13 @@ class StorePublisher:
     Args:
         stores: the stores, in the order in which they are tried.
         reader: downloads the update as a validator would; must not have a cache.
-        read_back_seconds: how long to wait until a gateway returns an uploaded update. After that time, the next store
-            is tried. A repeated call tries all stores again.
+        read_back_seconds: the most seconds to wait until a gateway returns an uploaded update. After that time, the
+            next store is tried. A repeated call tries all stores again.
         sleep: waits for a number of seconds. Tests replace it.
         monotonic: returns the time in seconds. Tests replace it.
         tell: called with one sentence when a wait begins and when the reason for the wait changes.
         fetch_seconds: how long one download may take at least, besides the time that its bytes need at 64 KiB/s. Only
-            ``read_back_seconds`` may give it longer.
+            ``read_back_seconds`` may give it longer, and only the caller's deadline less.
     """
 
     stores: Sequence[Store]
@@ -65,6 +69,8 @@ class StorePublisher:
     monotonic: Callable[[], float] = time.monotonic
     tell: Callable[[str], None] = logger.info
     fetch_seconds: float = 30.0
+    # By store and update: when this process first refused to repeat an upload that got a wrong CID.
+    _wrong_since: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def publish(self, update: Publishable) -> PinnedUpdate:
         """Publish an update or another file. Notebooks can call this too, although their event loop already runs.
@@ -99,7 +105,7 @@ class StorePublisher:
             scratch: the path for the downloaded copy; removed afterwards.
             progress: called from another thread while bytes are sent.
             seconds_left: the seconds until the caller's deadline; None if there is none. The next store is tried if an
-                upload makes no progress for half of the time that is left.
+                upload makes no progress, or cannot be read back, for half of the time that is left.
 
         Raises:
             StoreUnavailable: the failure is temporary; a repeated call resumes.
@@ -110,9 +116,10 @@ class StorePublisher:
         failures: list[tuple[str, StoreError]] = []
         until = None if seconds_left is None else self.monotonic() + seconds_left
         for store in self.stores:
-            silence = None if until is None or store is self.stores[-1] else (until - self.monotonic()) * _SHARE
             try:
-                return await self._through(store, update, log, scratch, progress, silence)
+                return await self._through(
+                    store, update, log, scratch, progress, None if store is self.stores[-1] else until
+                )
             except StoreError as error:
                 logger.info("Could not publish through %s: %s", store.name, error)
                 failures.append((store.name, error))
@@ -125,18 +132,24 @@ class StorePublisher:
         log: UploadLog,
         scratch: Path,
         progress: StoreProgress | None,
-        silence: float | None,
+        until: float | None,
     ) -> PinnedUpdate:
+        """Publish through one store. ``until`` is the deadline if other stores follow, on the monotonic clock."""
         entry = log.get(store.name)
         if entry is not None and entry.update_cid != update.cid:
             entry = None  # the entry belongs to an earlier training of the same round
         if entry is not None and entry.state is UploadState.WRONG:
-            raise _wrong_cid(store.name, entry.cid or "")
+            now, key = self.monotonic(), (store.name, update.cid)
+            if now - self._wrong_since.setdefault(key, now) < _WRONG_SECONDS:
+                raise _wrong_cid(store.name, entry.cid or "")
+            del self._wrong_since[key]
+            entry = Upload(store.name, update.cid, UploadState.BEGUN)
+            log.save(entry)
         cid = None if entry is None else entry.cid
         if cid is None:
             if entry is None:
                 log.save(Upload(store.name, update.cid, UploadState.BEGUN))
-            cid = await upload(store, update, progress, silence, look_first=entry is not None)
+            cid = await upload(store, update, progress, self._share(until), look_first=entry is not None)
             try:
                 await asyncio.to_thread(_require_same_bytes, store.name, update, cid)
             except (InvalidCid, IntegrityError):
@@ -145,22 +158,28 @@ class StorePublisher:
             log.save(Upload(store.name, update.cid, UploadState.STORED, cid))
         self.tell(f"The store {store.name} has pinned the update as {cid}. Reading it back through a gateway…")
         try:
-            fetched = await self._read_back(cid, update, scratch)
+            fetched = await self._read_back(cid, update, scratch, self._share(until))
         except _PASSING:
             resumed = entry is not None and entry.cid is not None
             if not resumed or not await in_own_thread(partial(has_lost, store, cid)):
                 raise
             self.tell(f"The store {store.name} no longer has the update. Uploading it again…")
             log.save(Upload(store.name, update.cid, UploadState.BEGUN))
-            return await self._through(store, update, log, scratch, progress, silence)
+            return await self._through(store, update, log, scratch, progress, until)
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
 
-    async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
-        deadline = self.monotonic() + self.read_back_seconds
+    def _share(self, until: float | None) -> float | None:
+        """Return the part of the time until a deadline that a step may take; None for no limit."""
+        return None if until is None else max(0.0, until - self.monotonic()) * _SHARE
+
+    async def _read_back(self, cid: str, update: Publishable, scratch: Path, most: float | None) -> Fetched:
+        end = self.monotonic() + (math.inf if most is None else most)
+        deadline = min(self.monotonic() + self.read_back_seconds, end)
         failures, said = 0, ""
         while True:
             left = max(deadline - self.monotonic(), self.fetch_seconds + update.size / _READ_RATE)
+            left = min(left, end - self.monotonic())
             try:
                 async with time_limit(left, "No gateway delivered the update"):
                     return await in_thread(partial(_read_back, self.reader, cid, update.size, scratch))

@@ -16,7 +16,7 @@ class UploadState(StrEnum):
     ::
 
         begun → stored → readable
-              ↘ wrong            the store returned a CID that does not match the update
+              ⇄ wrong            the store returned a CID that does not match the update; a later upload may follow
     """
 
     BEGUN = "begun"

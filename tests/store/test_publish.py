@@ -46,6 +46,9 @@ class Claims:
         self.keeps.add(self._claim)
         return Stored(self._claim, profile, path.stat().st_size)
 
+    def mend(self, claim: str) -> None:
+        self._claim = claim
+
     def has(self, cid: str) -> bool:
         self.looked_for.append(cid)
         return cid in self.keeps
@@ -323,6 +326,31 @@ async def test_a_silent_store_leaves_time_for_the_next_one(update: Update, shelf
     assert log.get("first") == Upload("first", update.cid, UploadState.BEGUN)  # the next attempt looks for it first
 
 
+async def test_a_store_that_nobody_can_read_leaves_time_for_the_next_one(
+    update: Update, shelf: FakeGateway, cid_as: Callable[[str], str]
+) -> None:
+    """The gateway has the update only under the CID of the next store. Each wait takes its time on the clock."""
+    shelf.files = {update.cid: DATA}
+    time, log = Time(), MemoryUploadLog()
+    stores = publisher(shelf, time, Claims(cid_as("kubo-v0"), "hider"), Claims(update.cid, "last"))
+    pinned = await stores.pin(update, log=log, scratch=update.path.with_name("s"), seconds_left=60.0)
+    assert pinned.provider == "last"
+    assert time.now <= 30.0
+
+
+async def test_a_gateway_that_delivers_nothing_leaves_time_for_the_next_store(
+    update: Update, shelf: FakeGateway, cid_as: Callable[[str], str]
+) -> None:
+    shelf.files = {update.cid: DATA}
+    shelf.faults = [silent]
+    log, scratch = MemoryUploadLog(), update.path.with_name("s")
+    stores = publisher(shelf, Time(), Claims(cid_as("kubo-v0"), "hider"), Claims(update.cid, "last"), seconds=0.0)
+    async with asyncio.timeout(10):
+        pinned = await stores.pin(update, log=log, scratch=scratch, seconds_left=1.0)
+    assert pinned.provider == "last"
+    assert log.get("hider") == Upload("hider", update.cid, UploadState.STORED, cid_as("kubo-v0"))
+
+
 class Slow(Claims):
     """A store that receives the update slowly."""
 
@@ -396,6 +424,24 @@ async def test_a_store_that_gave_a_wrong_cid_is_not_sent_to_again(update: Update
             await publisher(shelf, Time(), liar).pin(update, log=log, scratch=update.path.with_name("s"))
     assert len(liar.asked) == 1
     assert shelf.log == []
+
+
+async def test_a_store_that_gave_a_wrong_cid_is_sent_to_again_after_some_minutes(
+    update: Update, shelf: FakeGateway
+) -> None:
+    time, log = Time(), MemoryUploadLog()
+    store = Claims(str(Cid.of_block(1, RAW, b"x")))
+    stores, scratch = publisher(shelf, time, store), update.path.with_name("s")
+    for minute in range(25):  # the first refusal without an upload is in minute 1
+        time.now = 60.0 * minute
+        with pytest.raises(IntegrityError, match="does not match"):
+            await stores.pin(update, log=log, scratch=scratch)
+    assert len(store.asked) == 3
+    time.now += 600.0
+    store.mend(update.cid)
+    shelf.files = {update.cid: DATA}
+    assert (await stores.pin(update, log=log, scratch=scratch)).cid == update.cid
+    assert log.get("claims") == Upload("claims", update.cid, UploadState.READABLE, update.cid)
 
 
 async def test_a_new_training_of_the_same_round_is_uploaded_anew(update: Update, shelf: FakeGateway) -> None:

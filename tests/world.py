@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib.util
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -268,6 +269,7 @@ class World:
         auto: bool = False,
         evidences: Callable[[Steps], Evidences] | None = None,
         looks: JoinConfig | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         **policy: Any,
     ) -> AsyncIterator[Daemon]:
         """Run a daemon. With ``auto``, it detects the program's revision; with ``looks``, it opens base models."""
@@ -293,6 +295,7 @@ class World:
             rounds_folder=self.home / "rounds",
             max_model_bytes=4 << 20,
             deposit=self.dialect.submission_deposit,
+            monotonic=monotonic,
         )
         options: dict[str, Any] = {
             "criteria": Criteria(),

@@ -309,7 +309,7 @@ class Driver:
                 case "publish":
                     return await steps.publish(record, seconds_left=seconds_left)
                 case "submit":
-                    return await steps.submit(record)
+                    return await steps.submit(record, seconds_left=seconds_left)
                 case "check":
                     return await steps.check(record, round_)
             return await steps.claim(record, round_, 0 if view.submission is None else view.submission.contribution_bps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +25,7 @@ from decloud_pl.chain.send import SIGNATURE_FEE, Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import BPS_DENOMINATOR, Payout, Round, Update
-from decloud_pl.errors import ChainError, ProgramError, RoundError, TrainingError
+from decloud_pl.errors import ChainError, ProgramError, RoundError, StoreError, TrainingError
 from decloud_pl.executors.process import Executor
 from decloud_pl.executors.shares import Shares
 from decloud_pl.journal.record import RoundRecord, State
@@ -40,6 +41,11 @@ from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.upload import time_limit
 from decloud_pl.train.plan import BASE_MODEL_FILE
+
+_LOOK_AFTER = 300.0
+"""Seconds since the publication after which `Steps.submit` asks the store whether it still has the update."""
+_LOOK_SHARE, _MOST_TO_LOOK = 0.125, 60.0
+"""The share of the time until the deadline, and the most seconds, that this may take with another upload."""
 
 
 class Plan(Protocol):
@@ -104,6 +110,8 @@ class Steps:
     base_models: BaseModels | None = None
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
+    # By round: when its update was last known to be published, on the monotonic clock.
+    _published: dict[int, float] = field(default_factory=dict)
 
     def folder(self, round_id: int) -> Path:
         """Return the folder of a round's files, which exists until the round is over."""
@@ -302,6 +310,7 @@ class Steps:
                 progress=progress,
                 seconds_left=limit,
             )
+        self._published[record.round_id] = self.monotonic()
         return self.keep(
             replace(
                 record,
@@ -311,11 +320,12 @@ class Steps:
             )
         )
 
-    async def submit(self, record: RoundRecord) -> RoundRecord:
+    async def submit(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
         cid = record.pinned_cid
         if cid is None:
             raise TrainingError("The round has no pinned update to submit.")
         record = self.enter(record, State.SUBMITTING)
+        await self._renew(record, cid, seconds_left)
 
         async def landed() -> bool:
             submission = await self.chain.submission(record.round_id, self.wallet.address)
@@ -324,6 +334,27 @@ class Steps:
         instruction = self.dialect.submit_gradients(record.round_id, trainer=self.wallet.address, gradient_cid=cid)
         signature = await self._send(instruction, f"submit:{record.round_id}", landed)
         return self.keep(replace(record, submit_signature=signature or record.submit_signature))
+
+    async def _renew(self, record: RoundRecord, cid: str, seconds_left: int) -> None:
+        """Upload an update that was published some time ago again if its store has lost it.
+
+        A failure is only reported: it must not prevent the submission, and the CID stays the same.
+        """
+        now, update = self.monotonic(), self.update_on_disk(record.round_id)
+        if update is None or now - self._published.get(record.round_id, -math.inf) < _LOOK_AFTER:
+            return
+        self._published[record.round_id] = now
+        try:
+            async with time_limit(min(_MOST_TO_LOOK, _LOOK_SHARE * max(0, seconds_left)), "The store did not answer"):
+                await self.publisher.renew(
+                    update,
+                    cid,
+                    record.pinned_provider or "",
+                    log=JournalUploadLog(self.journal, record.round_id),
+                    scratch=self.folder(record.round_id) / "read-back",
+                )
+        except StoreError as error:
+            self.reporter.report(Noted(record.round_id, f"{error.message} The update is submitted nevertheless."))
 
     async def check(self, record: RoundRecord, round_: Round) -> RoundRecord:
         """Send the transaction that moves a round to its next status after a deadline.
@@ -390,6 +421,7 @@ class Steps:
         """End a round and delete its folder."""
         record = self.enter(record, state, reason)
         shutil.rmtree(self.folder(record.round_id), ignore_errors=True)
+        self._published.pop(record.round_id, None)
         return record
 
     def delete_leftovers(self) -> None:

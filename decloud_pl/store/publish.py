@@ -38,8 +38,8 @@ _BACKOFF = Backoff(1.0, 20.0)
 _READ_RATE = 64 * 1024
 """Bytes per second. A gateway that delivers an update faster than this is not cut off before the deadline."""
 _SHARE = 0.5
-"""Of the time until the deadline. If an upload makes no progress for this part, or cannot be read back within it, the next
-store is tried."""
+"""Of the time until the deadline. If an upload makes no progress for this part, or cannot be read back within it, the
+next store is tried."""
 _WRONG_SECONDS = 600.0
 """The least time until a store that returned a wrong CID gets the update again. By then, the user may have fixed it."""
 
@@ -125,6 +125,36 @@ class StorePublisher:
                 failures.append((store.name, error))
         raise _combined(failures)
 
+    async def renew(self, update: Publishable, cid: str, provider: str, *, log: UploadLog, scratch: Path) -> None:
+        """Upload a published update again if the store that pinned it answers that it no longer has it.
+
+        Args:
+            update: the update, on disk.
+            cid: the CID under which the store pinned it.
+            provider: the store's name.
+            log: see `pin`.
+            scratch: see `pin`.
+
+        Raises:
+            StoreError: the update cannot be uploaded or read back; see `pin`.
+        """
+        for store in self.stores:
+            if store.name == provider and await in_own_thread(partial(has_lost, store, cid)):
+                await self._again(store, update, log, scratch, None, None)
+
+    async def _again(
+        self,
+        store: Store,
+        update: Publishable,
+        log: UploadLog,
+        scratch: Path,
+        progress: StoreProgress | None,
+        until: float | None,
+    ) -> PinnedUpdate:
+        self.tell(f"The store {store.name} no longer has the update. Uploading it again…")
+        log.save(Upload(store.name, update.cid, UploadState.BEGUN))
+        return await self._through(store, update, log, scratch, progress, until)
+
     async def _through(
         self,
         store: Store,
@@ -163,9 +193,7 @@ class StorePublisher:
             resumed = entry is not None and entry.cid is not None
             if not resumed or not await in_own_thread(partial(has_lost, store, cid)):
                 raise
-            self.tell(f"The store {store.name} no longer has the update. Uploading it again…")
-            log.save(Upload(store.name, update.cid, UploadState.BEGUN))
-            return await self._through(store, update, log, scratch, progress, until)
+            return await self._again(store, update, log, scratch, progress, until)
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from solders.keypair import Keypair
 
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import Wallet
+from decloud_pl.errors import StoreUnavailable
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import State
 from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.rounds.events import Noted
 from tests.harness.nursery import Nursery
 from tests.harness.parties import ONCE, history
 from tests.harness.proxy import Fault, FaultProxy
@@ -73,6 +76,37 @@ async def test_it_is_submitted_without_another_training_although_its_file_is_gon
         world.clock.advance(SECONDS - 100)
         await world.diary.reaches(round_id, State.SUBMITTED)
     assert (world.executor.trained, world.store.puts) == (1, 1)
+
+
+@pytest.mark.parametrize(("minutes", "puts"), [(1, 1), (10, 2)])
+async def test_what_the_store_has_lost_is_uploaded_again_before_the_submission(
+    minutes: int, puts: int, world: World
+) -> None:
+    ahead = [0.0]
+    async with world.daemon(submit_late=True, monotonic=lambda: time.monotonic() + ahead[0]):
+        round_id = await begin(world)
+        await world.diary.reaches(round_id, State.READY)
+        cid = world.row(round_id).pinned_cid
+        world.network.store.gc(keep=[])
+        ahead[0] = 60.0 * minutes
+        world.clock.advance(SECONDS - 100)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert world.store.puts == puts
+    assert world.network.store.cids() == [cid] * (puts - 1)
+    assert (await world.submission(round_id)).gradient_cid == cid
+
+
+async def test_a_store_that_fails_does_not_hold_up_the_submission(world: World) -> None:
+    ahead = [0.0]
+    async with world.daemon(submit_late=True, monotonic=lambda: time.monotonic() + ahead[0]):
+        round_id = await begin(world)
+        await world.diary.reaches(round_id, State.READY)
+        world.network.store.gc(keep=[])
+        world.store.failures = [StoreUnavailable("It is down.")]
+        ahead[0] = 600.0
+        world.clock.advance(SECONDS - 100)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert Noted(round_id, "It is down. The update is submitted nevertheless.") in world.diary.events
 
 
 async def test_early_and_a_round_without_a_rival_do_not_wait(world: World) -> None:

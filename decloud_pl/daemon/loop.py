@@ -15,7 +15,7 @@ from decloud_pl.chain.events import ValidationCompleted
 from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
 from decloud_pl.daemon.stopping import OpenRound, said_at_once
-from decloud_pl.errors import JournalError, RpcUnavailable
+from decloud_pl.errors import JournalError, MachineShortage, RpcUnavailable
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.ranges import LONGEST_POLL_INTERVAL
 from decloud_pl.rounds.background import Background
@@ -327,7 +327,8 @@ class Daemon:
             raise
         except Exception as error:  # a failed look must not end the daemon
             if isinstance(error, RpcUnavailable):
-                self.driver.lost_contact()
+                with contextlib.suppress(MachineShortage):  # the journal's disk is full; the next failure tries again
+                    self.driver.lost_contact()
             known = reportable(error)
             if self._is_news(str(known)):
                 if isinstance(known, InternalError):

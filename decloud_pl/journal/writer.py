@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
 
-from decloud_pl.errors import JournalError
+from decloud_pl.errors import JournalError, MachineShortage
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord
@@ -73,7 +73,8 @@ class Journal(JournalReader):
         """Run a block as one transaction: all of its writes are stored, or none.
 
         Raises:
-            JournalError: the disk is full or failing; none of the block's writes were stored.
+            MachineShortage: the disk is full; none of the block's writes were stored, and a retry may help.
+            JournalError: the disk is failing; none of the block's writes were stored.
         """
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -81,9 +82,13 @@ class Journal(JournalReader):
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._db.rollback()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise MachineShortage(
+                    f"No disk space left in {self.path.parent}.", fix="Free disk space there."
+                ) from error
             raise JournalError(
                 f"The journal {self.path} cannot be written: {error}.",
-                fix="Free disk space or check the disk, then start again. Earlier rows were not lost.",
+                fix="Check the disk, then start again. Earlier rows were not lost.",
             ) from error
         except BaseException:
             # Roll back after any exception, including a cancelled task or Ctrl-C. Otherwise the next transaction would

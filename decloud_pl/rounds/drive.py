@@ -17,13 +17,14 @@ from decloud_pl.errors import (
     ChainError,
     DecloudError,
     JournalError,
+    MachineShortage,
     ProgramError,
     no_round,
 )
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.events import Noted, Trouble
-from decloud_pl.rounds.failures import LOOK_AGAIN, Failures, InternalError, reportable
+from decloud_pl.rounds.failures import LOOK_AGAIN, SHORTAGE_PAUSE, Failures, InternalError, reportable
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step, with_reward
 from decloud_pl.rounds.looks import Looks
@@ -193,7 +194,7 @@ class Driver:
         The program may have been upgraded, or the revision may still be uncertain.
         """
         if self._steps.revisions is not None:
-            with contextlib.suppress(ChainError):
+            with contextlib.suppress(ChainError, MachineShortage):
                 await self._steps.revisions.look()
 
     async def _choose(self, round_id: int) -> RoundRecord | None:
@@ -406,10 +407,14 @@ class Driver:
         if record.state.is_final:
             steps.reporter.report(Trouble(round_id, str(error)))
             return None
-        wait = self._failures.add(record, error)
-        if wait is None:
-            self._end(steps.finish(record, State.FAILED, str(error)))
-            return None
+        try:
+            wait = self._failures.add(record, error)
+            if wait is None:
+                self._end(steps.finish(record, State.FAILED, str(error)))
+                return None
+        except MachineShortage as full:  # the journal's disk: the round goes on from its last row when there is space
+            steps.reporter.report(Trouble.then(round_id, full, f"Retrying in {SHORTAGE_PAUSE:.0f} s."))
+            return Again(SHORTAGE_PAUSE)
         return Again(wait)
 
     def _end(self, record: RoundRecord) -> None:

@@ -36,7 +36,8 @@ _PASSING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpire
 _NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped, MachineShortage)
 """Errors that are no failures of the round: no machine had room for it, or the user stopped it. They do not count as
 attempts, and the round keeps its slot."""
-_NO_ATTEMPT_PAUSE = 15.0
+SHORTAGE_PAUSE = 15.0
+"""Seconds until the next attempt after such an error."""
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
 _MOST_FAILURES = 64
@@ -116,7 +117,7 @@ class Failures:
         deadline = self._deadline(round_id)
         is_urgent = not never_given_up or deadline is not None or isinstance(error, RpcUnavailable)
         backoff = _BACKOFF if is_urgent else _BACKOFF_OF_REWARD
-        wait = backoff.after(failures) if is_attempt else _NO_ATTEMPT_PAUSE
+        wait = backoff.after(failures) if is_attempt else SHORTAGE_PAUSE
         if deadline is not None and deadline > self._now():  # a retry after the deadline may be useless
             wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:

@@ -58,6 +58,24 @@ async def test_a_full_disk_is_waited_out_without_using_up_an_attempt(world: Worl
     assert "Free disk space there. Retrying in 15 s." in shortages(world)[0].message
 
 
+async def test_a_full_disk_with_the_journal_is_waited_out(world: World, tmp_path: Path) -> None:
+    ahead = [0.0]
+    with small_disk(tmp_path / "disk", kilobytes=4096) as disk:
+        world.home = disk
+        async with world.daemon(monotonic=lambda: time.monotonic() + ahead[0]):
+            number = await world.post()
+            await world.diary.reaches(number, State.WAITING)
+            filler = fill(disk)
+            await world.begin(number)
+            await world.diary.until(lambda: bool(shortages(world)))
+            told = f"No disk space left in {disk}. Free disk space there. Retrying in 15 s."
+            assert shortages(world)[0].message == told
+            assert world.row(number).state is State.WAITING
+            filler.unlink()
+            ahead[0] = 20.0
+            await world.diary.reaches(number, State.SUBMITTED)
+
+
 @pytest.mark.slow
 async def test_a_disk_that_is_full_at_the_start_is_one_sentence(world: World, tmp_path: Path) -> None:
     create_wallet(tmp_path / "id.json")

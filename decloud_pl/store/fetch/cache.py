@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from decloud_pl.durable import link_or_copy, make_private
+from decloud_pl.durable import link_or_copy, make_private, sha256_of, write_atomically
 from decloud_pl.store.fetch.fetcher import FROM_CACHE, NEVER, Cancelled, Fetched
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.fetch.verify import too_large, writing
@@ -21,6 +21,9 @@ DEFAULT_MAX_BYTES = 4 << 30
 _TICK = 0.05
 _PARTIAL = ".partial"
 _PARTIAL_SECONDS = 7 * 86_400
+_NOTE = ".sha256"
+"""The ending of the file with the SHA-256 of a verified file whose CID cannot be computed from its bytes alone: it was
+divided into blocks by none of the known profiles, and only the download showed how."""
 
 
 class CachedReader:
@@ -28,7 +31,8 @@ class CachedReader:
 
     Args:
         reader: downloads files that are not in the cache.
-        folder: the cache, with one file per CID. Any file in it may be deleted at any time.
+        folder: the cache, with one file per CID and a small one beside some of them. Any file in it may be deleted at
+            any time.
         max_bytes: the size limit of the cache; the least recently used files are removed first.
         now: returns Unix seconds, for the age of cached files.
     """
@@ -57,10 +61,13 @@ class CachedReader:
             with _held(self._locks.setdefault(cid, threading.Lock()), cancel), self._within_limit(kept):
                 while True:
                     fetched = self._kept(kept, root, max_bytes)
+                    is_new = fetched is None
                     if fetched is None:
                         partial = self._folder / f"{root}{_PARTIAL}"
                         fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, cancel=cancel, partial=partial)
                     try:
+                        if is_new and profile_of(kept, root) is None:
+                            write_atomically(_note_of(kept), sha256_of(kept).encode("ascii"))
                         link_or_copy(kept, destination)
                     except FileNotFoundError:
                         if kept.exists():
@@ -82,7 +89,7 @@ class CachedReader:
             size = kept.stat().st_size
             if size > max_bytes:
                 raise too_large(root, max_bytes)
-            if profile_of(kept, root) is None:
+            if not _is_noted(kept) and profile_of(kept, root) is None:
                 kept.unlink()
                 return None
             os.utime(kept, (self._now(), self._now()))
@@ -106,6 +113,16 @@ class CachedReader:
             if path != newest and (old or left > self._max_bytes):
                 path.unlink(missing_ok=True)
                 left -= stat.st_size
+
+
+def _note_of(kept: Path) -> Path:
+    return kept.with_name(kept.name + _NOTE)
+
+
+def _is_noted(kept: Path) -> bool:
+    """Return whether a file has the SHA-256 that was noted after its verification."""
+    note = _note_of(kept)
+    return note.exists() and note.read_bytes() == sha256_of(kept).encode("ascii")
 
 
 @contextmanager

@@ -17,10 +17,12 @@ from decloud_pl.errors import ContentNotFound, InvalidCid, SizeLimitExceeded, St
 from decloud_pl.store.fetch.cache import CachedReader
 from decloud_pl.store.fetch.fetcher import Cancelled, Fetched, in_thread
 from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.car import CONTENT_TYPE
 from tests.harness.small_disk import small_disk
 from tests.store.fakes.oracle import cid_of
 from tests.store.fakes.server import Request, silent
 from tests.store.fakes.shelf import FakeGateway
+from tests.store.ipfs import test_car
 
 DATA = random.Random(41).randbytes(400_000)
 CID = cid_of(DATA, 1)
@@ -64,6 +66,23 @@ def test_damaged_bytes_are_fetched_anew(
     (folder / CID).write_bytes(change)
     assert cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA)).gateway == shelf.url
     assert (tmp_path / "one").read_bytes() == DATA
+
+
+def test_a_file_in_unusual_blocks_is_kept_and_verified_too(
+    cache: CachedReader, shelf: FakeGateway, folder: Path, tmp_path: Path
+) -> None:
+    """Only its archive shows how it was divided. The blocks have 50 bytes."""
+    cid, one = str(test_car.ROOT), tmp_path / "one"
+
+    def archive(request: Request) -> None:
+        request.send(200, test_car.ARCHIVE, {"Content-Type": CONTENT_TYPE})
+
+    shelf.faults = [archive, archive]
+    sources = [cache.fetch(cid, one, max_bytes=1000).gateway for _ in range(3)]
+    (folder / cid).write_bytes(test_car.DATA[:-1] + b"?")
+    sources += [cache.fetch(cid, one, max_bytes=1000).gateway for _ in range(2)]
+    assert sources == [shelf.url, "cache", "cache", shelf.url, "cache"]
+    assert one.read_bytes() == test_car.DATA
 
 
 def test_a_kept_file_over_the_limit_is_refused(cache: CachedReader, tmp_path: Path) -> None:

@@ -175,9 +175,11 @@ sys.addaudithook(_loopback_only)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _environment() -> Iterator[None]:
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Remove the user's settings and secrets from the tests' environment."""
     with pytest.MonkeyPatch.context() as patch:
+        # Lightning imports Matplotlib, which would list the machine's fonts again in each new home.
+        patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
         for name in list(os.environ):
             if name.startswith("DECLOUD_") and name != NO_SKIPS:
                 patch.delenv(name)

@@ -34,9 +34,10 @@ from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.world import World
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[LocalNetwork]:
-    with LocalNetwork(tmp_path / "network", agents=None, clock=ManualClock()) as found:
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNetwork]:
+    """A network for sessions that join no rounds. Each test uses another home, so that none has another's wallet."""
+    with LocalNetwork(tmp_path_factory.mktemp("network"), agents=None, clock=ManualClock()) as found:
         yield found
 
 
@@ -88,8 +89,8 @@ def test_a_wallet_is_made_filled_and_kept(network: LocalNetwork) -> None:
     assert (Path(network.endpoints.home) / "session" / "wallet.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_session_that_is_not_open(network: LocalNetwork) -> None:
-    session = Session(network)
+def test_a_session_that_is_not_open(network: LocalNetwork, tmp_path: Path) -> None:
+    session = Session(network, home=tmp_path / "home")
     for _ in range(2):
         for ask in (session.balance, session.join_next, lambda: session.join(1), lambda: session.round(1)):
             with pytest.raises(UsageError, match=r"The session is not open\. Use it inside `with Session"):
@@ -98,8 +99,8 @@ def test_a_session_that_is_not_open(network: LocalNetwork) -> None:
             pass
 
 
-def test_a_network_without_rounds(network: LocalNetwork) -> None:
-    with Session(network) as session:
+def test_a_network_without_rounds(network: LocalNetwork, tmp_path: Path) -> None:
+    with Session(network, home=tmp_path / "home") as session:
         with pytest.raises(RoundError, match=r"No round for these settings was open within 0 s\."):
             session.join_next(timeout=0)
         with pytest.raises(UsageError, match=r"The network has no data set 'custm'\. Did you mean 'custom'\?"):

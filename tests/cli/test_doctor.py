@@ -19,7 +19,16 @@ Findings = dict[str, dict[str, str]]
 
 
 @pytest.fixture
-def examined(run: Any) -> Callable[..., tuple[int, Findings]]:
+def old_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the installed torch look too old. Then doctor starts no process that imports torch for two seconds."""
+    about = tmp_path / "packages" / "torch-2.9.1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.9.1\n")
+    monkeypatch.syspath_prepend(about.parent)
+
+
+@pytest.fixture
+def examined_with_torch(run: Any) -> Callable[..., tuple[int, Findings]]:
     def examine(*arguments: str) -> tuple[int, Findings]:
         ran = run("doctor", "--json", "network.rpc_url=http://127.0.0.1:9", *arguments)
         document = ran.document
@@ -29,8 +38,15 @@ def examined(run: Any) -> Callable[..., tuple[int, Findings]]:
     return examine
 
 
-def test_without_anything(examined: Any) -> None:
-    code, found = examined()
+@pytest.fixture
+def examined(
+    old_torch: None, examined_with_torch: Callable[..., tuple[int, Findings]]
+) -> Callable[..., tuple[int, Findings]]:
+    return examined_with_torch
+
+
+def test_without_anything(examined_with_torch: Any) -> None:
+    code, found = examined_with_torch()
     assert code == 14
     assert found["settings"]["verdict"] == "note"
     assert "decloud-trainer setup" in found["settings"]["fix"]
@@ -43,11 +59,7 @@ def test_without_anything(examined: Any) -> None:
     assert "precision" in found["device"]["detail"]
 
 
-def test_a_torch_that_is_too_old(examined: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    about = tmp_path / "packages" / "torch-2.9.1.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.9.1\n")
-    monkeypatch.syspath_prepend(about.parent)
+def test_a_torch_that_is_too_old(examined: Any) -> None:
     _, found = examined()
     assert found["device"]["verdict"] == "problem"
     assert found["device"]["detail"].startswith("torch 2.9.1 does not open strangers' files safely; version 2.10 ")

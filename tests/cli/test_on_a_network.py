@@ -8,15 +8,20 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.cli.task import failure_of
+from decloud_pl.config import NetworkConfig
+from decloud_pl.diagnose.chain import check_chain
 from decloud_pl.journal.audits import Audit, store_audit
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.writer import Journal
+from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.harness.proxy import Fault, FaultProxy
 from tests.world import World
@@ -129,21 +134,21 @@ async def test_a_creators_escape_sequences_reach_no_terminal(world: World, ask: 
     ],
 )
 async def test_doctor_shows_what_each_endpoint_refuses(
-    world: World, run: Any, methods: list[str], fallback: bool, verdict: str, fix: str
+    world: World, methods: list[str], fallback: bool, verdict: str, fix: str
 ) -> None:
     endpoints = world.network.endpoints
     async with FaultProxy(endpoints.rpc_url, endpoints.ws_url, faults=[Fault("410", methods)]) as proxy:
         others = [endpoints.rpc_url] if fallback else []
-        network = [f"network.rpc_url={proxy.url}", f"network.fallback_rpc_urls={others}".replace("'", "")]
-        doctor = await asyncio.to_thread(run, "doctor", "--json", *world.overrides(), *network)
-    findings = doctor.document["findings"]
-    first, *rest = [finding for finding in findings if finding["name"] == "methods"]
-    assert first["verdict"] == verdict
+        network = NetworkConfig(rpc_url=proxy.url, ws_url=proxy.ws_url, fallback_rpc_urls=others)
+        gateways = partial(GatewayReader, [endpoints.gateway_url])
+        findings = await check_chain(network, FeeLimits(), gateways, world.wallet, poll_interval=1.0)
+    first, *rest = [finding for finding in findings if finding.name == "methods"]
+    assert first.verdict == verdict
     (method,) = methods
     said = f"{method}: refused (HTTP 410 Gone: {method} is not part of this plan), retrying in 10 min"
-    assert first["detail"] == f"{proxy.url.removeprefix('http://')}: {said}"
-    assert first["fix"].startswith(fix)
-    assert [finding["verdict"] for finding in rest] == ["ok"] * fallback
+    assert first.detail == f"{proxy.url.removeprefix('http://')}: {said}"
+    assert first.fix.startswith(fix)
+    assert [finding.verdict for finding in rest] == ["ok"] * fallback
 
 
 @pytest.mark.slow

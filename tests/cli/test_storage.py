@@ -259,8 +259,10 @@ def test_pinatas_keys_alone_are_enough_on_a_public_network(
     assert (store["store"], store["ok"], pinata.uploads) == ("pinata", True, 1)
 
 
-@pytest.mark.parametrize("kinds", [["storage=embedded"], ["storage=kubo", "storage.fallback=[embedded]"]])
-@pytest.mark.parametrize("network", ["devnet", "mainnet"])
+@pytest.mark.parametrize(
+    ("network", "kinds"),
+    [("devnet", ["storage=embedded"]), ("mainnet", ["storage=kubo", "storage.fallback=[embedded]"])],
+)
 def test_the_embedded_store_is_refused_on_a_public_network(network: str, kinds: list[str]) -> None:
     with pytest.raises(ConfigError, match=f"validators on {network} could not download your updates") as refused:
         make_stores(load([f"network={network}", *kinds]))

@@ -21,6 +21,7 @@ from typing import Any
 
 from decloud_pl.cli import main as run_command
 from decloud_pl.cli.ui.streams import with_advice
+from decloud_pl.config import compose
 from decloud_pl.errors import DecloudError
 
 LONGEST = 60.0
@@ -91,6 +92,7 @@ def main() -> None:
     """Answer until standard input ends."""
     for name in sys.argv[1:]:
         importlib.import_module(name)
+    compose(["network=local"])  # Hydra's parser builds tables at its first use, which takes a second
     gc.freeze()
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)

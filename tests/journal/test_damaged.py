@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -29,12 +30,11 @@ OWNER = Owner("net", "program", "wallet")
 PAGES = ("rounds", "transitions", "transactions", "uploads", "revisions", "readings")
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with a journal of several pages."""
-    folder = tmp_path / "trainer"
-    monkeypatch.setenv("DECLOUD_HOME", str(folder))
-    with Journal(folder / JOURNAL_FILE, OWNER) as journal:
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A journal of several pages."""
+    path = tmp_path_factory.mktemp("intact") / JOURNAL_FILE
+    with Journal(path, OWNER) as journal:
         log = JournalTransactionLog(journal)
         for number in range(100):
             seen = RoundRecord(number, State.SEEN, "custom", "digits", "bafy" * 15, 10**9)
@@ -42,6 +42,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             journal.save(replace(seen, state=State.CLAIMED, claimed_lamports=5, reason="r" * 50))
             log.record(f"join:{number}", Attempt(f"signature {number}", "hash", 1, b"wire" * 50))
         journal.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.fixture
+def home(intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a copy of the journal."""
+    folder = tmp_path / "trainer"
+    folder.mkdir(mode=0o700)
+    shutil.copy2(intact, folder / JOURNAL_FILE)
+    monkeypatch.setenv("DECLOUD_HOME", str(folder))
     return folder
 
 

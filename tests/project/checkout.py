@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -106,6 +107,22 @@ class Checkout:
         output, told = process.communicate(timeout=PATIENCE)
         assert output == "", "standard output belongs to the command that is run after the set-up"
         return process.returncode, told
+
+    def first_line(self) -> str:
+        """Start the set-up, and kill it after its first message to the user."""
+        process = self.start()
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return line
+
+    def take(self, environment: Path) -> None:
+        """Copy a virtual environment to this folder, as if it had been made here."""
+        own = self.folder / ".venv"
+        shutil.copytree(environment, own, symlinks=True)
+        about = own / "pyvenv.cfg"
+        about.write_text(about.read_text().replace(str(environment), str(own)))
 
     @property
     def builds(self) -> int:

@@ -69,21 +69,19 @@ def test_it_runs_the_fast_tests_and_lists_what_is_not_there(pythons: Checkout) -
     code, said, _ = run(pythons, HERE)
     assert (code, said[-1]) == (1, f"Python {HERE}: failed")
 
+    # It also looks into the folders of pyenv.
+    own = pythons.folder / "home" / "versions" / f"{HERE}.0" / "bin"
+    own.mkdir(parents=True)
+    (own / "python").symlink_to(Path(sys.executable).resolve())
+    pythons.environ |= {"PATH": "/usr/bin:/bin", "VERDICT": "0"}
+    code, said, _ = run(pythons, HERE)
+    assert (code, said[-1]) == (0, f"Python {HERE}: passed")
+
 
 def test_a_version_that_is_asked_for_and_not_there_is_a_failure(pythons: Checkout) -> None:
     code, said, told = run(pythons, ELSEWHERE)
     assert (code, said[-1]) == (1, f"Python {ELSEWHERE}: not found")
     assert "No supported Python was found" in told
-
-
-def test_the_folders_of_pyenv_are_looked_into(pythons: Checkout) -> None:
-    real = pythons.folder / "python" / f"python{HERE}"
-    own = pythons.folder / "home" / "versions" / f"{HERE}.0" / "bin"
-    own.mkdir(parents=True)
-    (own / "python").symlink_to(real.resolve())
-    real.unlink()
-    code, said, _ = run(pythons, HERE)
-    assert (code, said[-1]) == (0, f"Python {HERE}: passed")
 
 
 def test_a_version_that_is_not_supported_is_refused(pythons: Checkout) -> None:

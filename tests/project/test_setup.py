@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -39,7 +37,8 @@ def test_it_installs_once_again_after_a_change_and_says_why_it_failed(checkout: 
     assert "Traceback" not in told
 
 
-def test_an_environment_that_was_moved_or_has_lost_its_python_is_made_anew(checkout: Checkout) -> None:
+def test_an_environment_that_was_moved_or_has_lost_its_python_is_made_anew(prepared: Checkout) -> None:
+    checkout = prepared
     checkout.use_uv()
     checkout.setup()
     moved = checkout.folder.with_name("moved")
@@ -50,70 +49,67 @@ def test_an_environment_that_was_moved_or_has_lost_its_python_is_made_anew(check
     assert (code, checkout.installed()) == (0, True), told
     assert "Creating .venv" in told
     (moved / ".venv" / "bin" / "python").unlink()
-    assert "Creating .venv" in checkout.setup()[1]
-    assert checkout.setup() == (0, "")
+    assert "Creating .venv" in checkout.first_line()
 
 
-def test_an_environment_of_the_users_own_is_not_made_anew(checkout: Checkout) -> None:
-    own = checkout.folder / ".venv"
-    subprocess.run([sys.executable, "-m", "venv", own], check=True)
+def test_an_environment_of_the_users_own_is_not_made_anew(prepared: Checkout) -> None:
+    own = prepared.folder / ".venv"
     (own / "mine").touch()
-    code, told = checkout.setup()
-    assert (code, checkout.installed(), (own / "mine").exists()) == (0, True, True), told
+    code, told = prepared.setup()
+    assert (code, prepared.installed(), (own / "mine").exists()) == (0, True, True), told
     assert "up to date" in told
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_a_missing_network_is_one_sentence(checkout: Checkout, tool: str) -> None:
+def test_a_missing_network_is_one_sentence(prepared: Checkout, tool: str) -> None:
     if tool == "uv":
-        checkout.use_uv()
+        prepared.use_uv()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         index = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
         nowhere = {"PIP_INDEX_URL": index, "UV_INDEX_URL": index, "PIP_RETRIES": "1", "UV_HTTP_RETRIES": "0"}
         unset = ("PIP_NO_INDEX", "UV_NO_INDEX", "PIP_FIND_LINKS", "UV_FIND_LINKS")
-        checkout.environ = {name: value for name, value in checkout.environ.items() if name not in unset}
-        checkout.environ |= {**nowhere, "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
-        code, told = checkout.setup()
+        prepared.environ = {name: value for name, value in prepared.environ.items() if name not in unset}
+        prepared.environ |= {**nowhere, "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
+        code, told = prepared.setup()
     assert code == 1
     assert told.splitlines()[1:] == [
         "Cannot reach the package index. The first start needs the internet: connect and start again."
     ]
 
 
-def test_a_full_disk_is_one_sentence(checkout: Checkout) -> None:
-    uv = checkout.folder / "python" / "uv"
+def test_a_full_disk_is_one_sentence(prepared: Checkout) -> None:
+    uv = prepared.folder / "python" / "uv"
     uv.write_text("#!/bin/sh\necho 'error: Failed to install: No space left on device (os error 28)' >&2\nexit 2\n")
     uv.chmod(0o755)
-    code, told = checkout.setup()
+    code, told = prepared.setup()
     assert code == 1
     assert told.splitlines()[1].startswith("The disk or the folder for temporary files is full. Free some space")
     assert len(told.splitlines()) == 2
     uv.unlink()
-    checkout.use_uv()
-    assert "the last installation was interrupted" in checkout.setup()[1]
-    assert checkout.installed()
+    prepared.use_uv()
+    assert "the last installation was interrupted" in prepared.first_line()
 
 
-def test_an_interrupted_installation_is_made_anew_by_one_of_two_starts(checkout: Checkout) -> None:
-    checkout.use_uv()
-    hang = checkout.folder / "hang"
+def test_an_interrupted_installation_is_made_anew_by_one_of_two_starts(prepared: Checkout) -> None:
+    prepared.use_uv()
+    hang = prepared.folder / "hang"
     hang.touch()
-    first = checkout.start()
-    checkout.wait_for_builds(1)
+    first = prepared.start()
+    prepared.wait_for_builds(1)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
 
-    second = checkout.start()
-    checkout.wait_for_builds(2)
-    third = checkout.start()
+    second = prepared.start()
+    prepared.wait_for_builds(2)
+    third = prepared.start()
     assert third.stderr is not None
     assert "Waiting" in third.stderr.readline()
     hang.unlink()
     told = second.communicate(timeout=PATIENCE)[1]
     third.communicate(timeout=PATIENCE)
     assert "the last installation was interrupted" in told
-    assert (second.returncode, third.returncode, checkout.builds, checkout.installed()) == (0, 0, 2, True)
+    assert (second.returncode, third.returncode, prepared.builds, prepared.installed()) == (0, 0, 2, True)
 
 
 def test_a_machine_without_a_fitting_python_is_told_so(checkout: Checkout) -> None:

@@ -47,7 +47,7 @@ MARKED = {
         "audit/test_isolation.py",
         "audit/test_rounds.py",
         "audit/test_shares.py",
-        "audit/test_twenty_rounds.py",
+        "audit/test_validators.py",
         "chain/dialects/test_another_revision.py",
         "chain/test_growth.py",
         "cli/test_config.py",

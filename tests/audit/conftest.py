@@ -16,7 +16,7 @@ from decloud_pl.config import compose
 from decloud_pl.data.source import Source
 from decloud_pl.domain import RoundStatus
 from decloud_pl.localnet.agents.actor import Actor
-from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.oracle import Oracle, Samples, shares
 from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
 from decloud_pl.rounds.planner import make_catalog
@@ -25,7 +25,7 @@ from decloud_pl.train.fit.encoding import encoder_for
 from tests.localnet.agents import conftest as agents
 from tests.localnet.agents.conftest import RATE, State, Town
 
-town, bench, scoring = agents.town, agents.bench, agents.scoring
+town = agents.town
 
 Pay = Callable[[Mapping[str, int]], Mapping[str, int]]
 """Turns the fair shares, by trainer, into those that the validator pays."""
@@ -38,10 +38,22 @@ class Models:
     Attributes:
         base: the model package.
         updates: the files, from the strongest to one that makes the model worse.
+        baseline: the score of the base model on the test split, in basis points.
+        oracle: scores an update as the network's validator does. It shares no code with the audit.
     """
 
     base: Path
     updates: tuple[Path, ...]
+    baseline: int
+    oracle: Oracle
+
+    def shares(self, files: Mapping[str, Path]) -> dict[str, int]:
+        """Return the fair shares of updates, by the same names."""
+
+        def correct(path: Path) -> int:
+            return self.oracle.with_submission(torch.load(path, weights_only=True), "delta", RATE)
+
+        return shares(self.oracle.baseline(), {name: correct(path) for name, path in files.items()})
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +89,10 @@ def models(tmp_path_factory: pytest.TempPathFactory, _session_home: None) -> Mod
         path = folder / f"update-{number}.pt"
         torch.save({name: trained[name] - base[name] for name in base}, path)
         updates.append(path)
-    return Models(folder / "base.safetensors", tuple(updates))
+    test = Samples.of(source.load("test"), spec.input)
+    oracle = Oracle(spec, base, test)
+    baseline = round(oracle.baseline() / len(test.labels) * 10_000)
+    return Models(folder / "base.safetensors", tuple(updates), baseline, oracle)
 
 
 async def _unknown() -> bool:
@@ -90,7 +105,6 @@ class Market:
 
     town: Town
     models: Models
-    bench: Bench
     validators: dict[str, Actor] = field(default_factory=dict)
 
     def put(self, path: Path) -> str:
@@ -109,8 +123,7 @@ class Market:
         for trainer in joined:
             await town.send(trainer, dialect.join_round(number, trainer=trainer.wallet.address))
         joined += [await town.join(number) for _ in updates[len(joined) :]]
-        baseline = await self.bench.baseline(self.models.base, dataset="digits")
-        start = dialect.start_training(number, validator=me, baseline_score=round(baseline * 10_000))
+        start = dialect.start_training(number, validator=me, baseline_score=self.models.baseline)
         await town.send(actor, start)
         files = {}
         for trainer, path in zip(joined, updates, strict=True):
@@ -119,7 +132,7 @@ class Market:
         town.clock.advance(wait)
         submitted = [str(entry.trainer) for entry in await town.chain.round_submissions(number)]
         in_order = {name: files[name] for name in submitted}
-        paid = pay(await self.bench.contributions(self.models.base, in_order, dataset="digits"))
+        paid = pay(self.models.shares(in_order))
         for entry in await town.chain.round_submissions(number):
             if share := paid[str(entry.trainer)]:
                 score = dialect.set_contribution(number, validator=me, trainer=entry.trainer, contribution_bps=share)
@@ -141,5 +154,5 @@ class Market:
 
 
 @pytest.fixture
-async def market(town: Town, models: Models, bench: Bench) -> Market:
-    return Market(town, models, bench)
+def market(town: Town, models: Models) -> Market:
+    return Market(town, models)

@@ -98,7 +98,7 @@ async def test_a_fair_validator_is_not_accused_for_a_file_that_it_opens(market: 
         trainers = [market.town.actor() for _ in range(2)]
         names = [str(trainer.wallet.address) for trainer in trainers]
         scored = dict(sorted(zip(names, (strong, weak), strict=True)))
-        shares = await market.bench.contributions(market.models.base, scored, dataset="digits")
+        shares = market.models.shares(scored)
         number = await market.complete([file, weak], lambda _, paid=shares: paid, trainers=trainers)  # type: ignore[misc]
         folder = tmp_path / verdict
         folder.mkdir()

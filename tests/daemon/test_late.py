@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -129,11 +129,18 @@ async def test_a_stop_submits_it_at_once(world: World) -> None:
     assert steps_on_chain(world, round_id) == ONCE[:2]
 
 
-@pytest.fixture
-def nursery() -> Iterator[Nursery]:
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Nursery]:
+    """Shared by all tests, because it imports for a second. Each test has daemons of its own."""
     found = Nursery()
     yield found
     found.close()
+
+
+@pytest.fixture
+async def nursery(forks: Nursery) -> AsyncIterator[Nursery]:
+    yield forks
+    await forks.end()
 
 
 def spec_of(world: World, rpc_url: str = "", ws_url: str = "") -> Spec:

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +90,14 @@ CASES: dict[str, Case] = {
 TIMES: dict[str, float] = {}
 
 
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """Shared by all cases, because it imports for a second. Each case has a daemon of its own."""
+    found = Nursery()
+    yield found
+    found.close()
+
+
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[LocalNetwork]:
     async with LocalNetwork(tmp_path / "network", agents=None, clock=ScaledClock(1)) as found:
@@ -103,7 +111,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_it_stops_in_time(name: str, network: LocalNetwork, tmp_path: Path) -> None:
+async def test_it_stops_in_time(name: str, nursery: Nursery, network: LocalNetwork, tmp_path: Path) -> None:
     case, endpoints, home = CASES[name], network.endpoints, tmp_path / "trainer"
     proxy = FaultProxy(
         endpoints.rpc_url,
@@ -111,7 +119,6 @@ async def test_it_stops_in_time(name: str, network: LocalNetwork, tmp_path: Path
         [Fault(kind, methods, skip=skip) for kind, methods, skip in case.faults],
         socket=case.socket,
     )
-    nursery = Nursery()
     try:
         with ExitStack() as stack:
             peer = stack.enter_context(Hanging(503 if case.gateway == "fails" else 0))
@@ -151,6 +158,6 @@ async def test_it_stops_in_time(name: str, network: LocalNetwork, tmp_path: Path
                 TIMES[name] = time.monotonic() - begun
                 print(f"\n{name:34} {TIMES[name]:5.2f} s")
     finally:
-        nursery.close()
+        await nursery.end()
     assert code == 0
     assert TIMES[name] < STOP_SECONDS + case.more + SLACK

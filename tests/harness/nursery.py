@@ -8,6 +8,7 @@ SIGKILL at that point of that round: after it has written a row or a signed tran
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
@@ -158,6 +159,13 @@ class Nursery:
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    async def end(self) -> None:
+        """Kill the daemon if it still runs, so that the next one can start."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGKILL)
+            await self.ended()
 
     def close(self) -> None:
         assert self._process.stdin is not None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from decloud_pl.domain import Payout
+from decloud_pl.data.source import ImageSplit
+from decloud_pl.domain import Payout, Update
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.setup import FitSetup
-from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.plan import LOWER_RATE_UPDATE_FILE
+from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.score.finish import Finisher
 from decloud_pl.train.score.gate import Rules
 from decloud_pl.train.score.judge import Judge
@@ -68,8 +70,8 @@ class Counting(Scorer):
 
 
 @dataclass
-class OneHalf:
-    """Both halves are the same."""
+class TwoHalves:
+    """The halves of a held-out part, which may be the same or differ in their labels."""
 
     select: Scorer
     judge: Scorer
@@ -80,11 +82,11 @@ def test_every_score_after_a_training_is_reported(make_setup: MakeSetup) -> None
     setup = make_setup("out", "update.candidates=[]", "update.top_k=0.01", "update.min_kept=1")
     assert setup.source is not None
     scorer = Counting(setup.source.load("held_out"), setup.base.spec.input)
-    judge = Judge(setup.network(), setup.state, OneHalf(scorer, scorer), Rules("delta", 0.1, "delta"))
+    judge = Judge(setup.network(), setup.state, TwoHalves(scorer, scorer), Rules("delta", 0.1, "delta"))
     torch.manual_seed(1)
     noisy = {name: tensor + 0.1 * torch.randn_like(tensor) for name, tensor in setup.state.items()}
     worse, better = sorted((setup.state, noisy), key=lambda state: judge.select(state) or 0.0)
-    judge = Judge(setup.network(), worse, OneHalf(scorer, scorer), Rules("delta", 0.1, "delta"))
+    judge = Judge(setup.network(), worse, TwoHalves(scorer, scorer), Rules("delta", 0.1, "delta"))
     judge.base_accuracy()  # scored during the training
     scorer.scored = 0
     heard: list[tuple[str, int]] = []
@@ -102,10 +104,34 @@ def test_the_same_weights_are_scored_once_on_the_half_for_choosing(make_setup: M
     setup = make_setup("out")
     assert setup.source is not None
     scorer = Counting(setup.source.load("held_out"), setup.base.spec.input)
-    judge = Judge(setup.network(), setup.state, OneHalf(scorer, scorer), Rules("delta", 0.1, "delta"))
+    judge = Judge(setup.network(), setup.state, TwoHalves(scorer, scorer), Rules("delta", 0.1, "delta"))
     first = judge.select(setup.state)
     assert (first, scorer.scored) == (judge.select(dict(setup.state)), 1)
     other = {name: -tensor for name, tensor in setup.state.items()}
     copied = {name: tensor.clone() for name, tensor in other.items()}
     assert judge.select(other) == judge.select(copied) != first
     assert scorer.scored == 2
+
+
+def test_a_second_update_that_is_withheld_does_not_replace_the_first(make_setup: MakeSetup) -> None:
+    """The second training predicts the labels of the half for choosing, and the first those of the other half."""
+    setup = make_setup("out", "learning_rate=0.05", "update.candidates=[lower_rate]")
+    assert setup.source is not None
+    split, spec = setup.source.load("held_out"), setup.base.spec.input
+    assert isinstance(split, ImageSplit)
+    select = Scorer(split, spec)
+    torch.manual_seed(1)
+    first = {name: tensor + 0.5 * torch.randn_like(tensor) for name, tensor in setup.state.items()}
+    predicted = select.predictions_of(setup.network(), first).numpy()
+    halves = TwoHalves(select, Scorer(replace(split, labels=predicted), spec))
+    judge = Judge(setup.network(), setup.state, halves, Rules("delta", 0.1, "delta", min_gain=0.0))
+    heard: list[Progress] = []
+    judged: list[Update] = []
+    callbacks = RoundCallbacks.of(setup, setup.network(), judge, Supervisor(heard.append))
+    update, _ = callbacks.writer.write(setup.round.folder / "update.pt", first)
+    callbacks.choice.weights, callbacks.choice.accuracy = first, judge.select(first)
+    kept = Finisher(setup, judge, callbacks, Supervisor(heard.append))(update, judged.append)
+    assert update.path.with_name(LOWER_RATE_UPDATE_FILE).exists()
+    assert "a gain of more than 0 is not certain" in heard[-1].note
+    assert (judged, kept.path, kept.cid, kept.withheld) == ([kept], update.path, update.cid, "")
+    assert callbacks.choice.weights is first

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
 from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
-from decloud_pl.children import output_of
-from decloud_pl.config import compose
+from decloud_pl.children import Child, output_of
+from decloud_pl.cli import main
+from decloud_pl.config import Settings, compose
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import assemble
 from decloud_pl.domain import Update
@@ -27,9 +30,10 @@ from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.world import World
 
 KILLED = 9
-# Exits after a state is in the journal and before its effect. No outside signal could be timed to that moment.
+# Publishes in a fork, because an import takes a second. The fork exits after a state is in the journal and before its
+# effect. No outside signal could be timed to that moment.
 _DIES = """
-import asyncio, os, sys
+import asyncio, json, os, sys
 from pathlib import Path
 from decloud_pl.chain.wallet import load_wallet
 from decloud_pl.daemon.account import WalletRounds
@@ -38,7 +42,8 @@ from decloud_pl.domain import Update
 from decloud_pl.config import compose
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 
-key, path, number, last, *overrides = sys.argv[1:]
+key, path, *overrides = sys.argv[1:]
+wallet, path, settings = load_wallet(keypair_path=Path(key), environ={}), Path(path), compose(overrides)
 
 
 class Killer:
@@ -47,14 +52,21 @@ class Killer:
             os._exit(9)
 
 
-async def main():
-    path_ = Path(path)
-    account = WalletRounds(compose(overrides), load_wallet(keypair_path=Path(key), environ={}), Killer())
+async def publish(number):
+    account = WalletRounds(settings, wallet, Killer())
     await account.open()
-    await account.publish(int(number), Update(path_, str(cid_of_file(path_)), "kubo-v1", path_.stat().st_size, "delta"))
+    await account.publish(number, Update(path, str(cid_of_file(path)), "kubo-v1", path.stat().st_size, "delta"))
 
 
-asyncio.run(main())
+for line in sys.stdin:
+    number, last = json.loads(line)
+    fork = os.fork()
+    if fork == 0:
+        try:
+            asyncio.run(publish(number))
+        finally:
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]), flush=True)
 """
 
 
@@ -67,8 +79,10 @@ def wallet(world: World, tmp_path: Path) -> Wallet:
 
 
 @asynccontextmanager
-async def opened(world: World, wallet: Wallet, *more: str) -> AsyncIterator[WalletRounds]:
-    account = WalletRounds(compose([*world.overrides(), *more]), wallet, world.diary)
+async def opened(
+    world: World, wallet: Wallet, *more: str, settings: Settings | None = None
+) -> AsyncIterator[WalletRounds]:
+    account = WalletRounds(settings or compose([*world.overrides(), *more]), wallet, world.diary)
     try:
         await account.open()
         yield account
@@ -120,41 +134,34 @@ async def _validate(world: World, number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("last", ["publishing", "submitting"])
-@pytest.mark.parametrize("then", ["publish", "claim", "another"])
-async def test_a_kill_before_the_submission_loses_nothing(
-    last: str, then: str, world: World, wallet: Wallet, tmp_path: Path
-) -> None:
-    number = await world.post()
-    mine, other = update(tmp_path / "mine.pt", b"a trained update"), update(tmp_path / "other.pt", b"another update")
-    async with opened(world, wallet) as account:
-        await account.join(number)
-    await world.begin(number)
-    assert await _dies(world, tmp_path, mine, number, last) == KILLED
-    submission = await world.chain.submission(number, wallet.address)
-    assert submission is not None
-    assert not submission.submitted
-    async with opened(world, wallet) as account:
-        assert await account.next_round(None, seconds=0) == number
-        if then == "publish":
-            mine.path.unlink()  # the round has its own copy
-            assert await account.publish(number, mine) == mine.cid
-        elif then == "another":
-            assert await account.publish(number, other) == other.cid
-        else:
-            with pytest.raises(RoundError, match="was not scored within"):
-                await account.claim(number, seconds=0.1)
-    submission = await world.chain.submission(number, wallet.address)
-    assert submission is not None
-    assert submission.gradient_cid == (other if then == "another" else mine).cid
-
-
-async def _dies(world: World, tmp_path: Path, mine: Update, number: int, last: str) -> int:
-    arguments: Sequence[object] = (tmp_path / "id.json", mine.path, number, last, *world.overrides())
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _DIES, *(str(argument) for argument in arguments), env=dict(os.environ)
-    )
-    return await process.wait()
+async def test_a_kill_before_the_submission_loses_nothing(world: World, wallet: Wallet, tmp_path: Path) -> None:
+    path, other = tmp_path / "mine.pt", update(tmp_path / "other.pt", b"another update")
+    command = (sys.executable, "-c", _DIES, str(tmp_path / "id.json"), str(path), *world.overrides())
+    child = await Child.start(command, log=asyncio.subprocess.DEVNULL, env=os.environ)
+    settings = compose(world.overrides())
+    try:
+        for last, then in product(("publishing", "submitting"), ("publish", "claim", "another")):
+            number, mine = await world.post(), update(path, b"a trained update")
+            async with opened(world, wallet, settings=settings) as account:
+                await account.join(number)
+            await world.begin(number)
+            child.stdin.write(json.dumps([number, last]).encode() + b"\n")
+            assert int(await child.stdout.readline()) == KILLED
+            assert not (await world.submission(number)).submitted
+            async with opened(world, wallet, settings=settings) as account:
+                assert await account.next_round(None, seconds=0) == number
+                if then == "publish":
+                    mine.path.unlink()  # the round has its own copy
+                    assert await account.publish(number, mine) == mine.cid
+                elif then == "another":
+                    assert await account.publish(number, other) == other.cid
+                else:
+                    with pytest.raises(RoundError, match="was not scored within"):
+                        await account.claim(number, seconds=0.1)
+            cid = (await world.submission(number)).gradient_cid
+            assert cid == (other if then == "another" else mine).cid, (last, then)
+    finally:
+        await child.end()
 
 
 async def test_one_that_may_be_on_its_way_is_not_replaced(world: World, wallet: Wallet, tmp_path: Path) -> None:
@@ -268,16 +275,19 @@ async def test_a_round_that_failed_takes_an_update_after_all(world: World, walle
 
 @pytest.mark.slow
 async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
-    world: World, wallet: Wallet, tmp_path: Path
+    world: World, wallet: Wallet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def train(number: int) -> tuple[int, str]:
-        own = [*world.overrides(), f"wallet.keypair_path={tmp_path / 'id.json'}"]
-        ended = await output_of((sys.executable, "-m", "decloud_pl.cli", "train", str(number), *own), seconds=120)
-        return ended.code, ended.log.decode()
+    own = [*world.overrides(), f"wallet.keypair_path={tmp_path / 'id.json'}"]
 
-    number = await failed(world, wallet)
+    async def train(number: int) -> tuple[int, str]:
+        """Call the command in a thread: a step that is refused sets no signal handlers."""
+        capsys.readouterr()
+        return await asyncio.to_thread(main, ["train", str(number), *own]), capsys.readouterr().err
+
+    number, settings = await failed(world, wallet), compose(world.overrides())
     # Its base model is not a model, and the training fails on it again.
-    assert await train(number) == (13, f"decloud-trainer: Round {number}: failed, {NO_MODEL}.\n")
+    ended = await output_of((sys.executable, "-m", "decloud_pl.cli", "train", str(number), *own), seconds=120)
+    assert (ended.code, ended.log.decode()) == (13, f"decloud-trainer: Round {number}: failed, {NO_MODEL}.\n")
     for state, words in {
         State.ABORTED: "aborted, given up by its validator",
         State.FAILED: "missed, the submit deadline passed before the update was ready",
@@ -287,15 +297,17 @@ async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
         reason = "given up by its validator" if state is State.ABORTED else ""
         await leave_row(world, wallet, number, state, reason)
         world.clock.advance(0 if state is State.ABORTED else 4000)
-        assert await train(number) == (13, f"decloud-trainer: Round {number}: {words}.\n")
+        async with opened(world, wallet, settings=settings) as account:
+            with pytest.raises(RoundError, match=rf"^Round {number}: {words}\.$"):
+                await account.train(number, settings)
     unjoined = await world.post()
     code, said = await train(unjoined)
     assert (code, f"This wallet has not joined round {unjoined}." in said) == (13, True)
     code, said = await train(99)
     assert (code, "Round 99 does not exist" in said) == (13, True)
-    async with opened(world, Wallet(Keypair())) as stranger:
+    async with opened(world, Wallet(Keypair()), settings=settings) as stranger:
         with pytest.raises(RoundError, match=f"This wallet has not joined round {number}"):
-            await stranger.train(number, compose(world.overrides()))
+            await stranger.train(number, settings)
     expired = await world.post()
     await world.as_other(world.dialect.join_round(expired, trainer=wallet.address), signer=wallet)
     await world.begin(expired)

@@ -21,20 +21,46 @@ from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.quarantine.opening import ProcessLimits
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build
-from tests.daemon.test_base_models import (
-    forged_sparse,
-    many_members,
-    not_finite,
-    of_no_architecture,
-    saved,
-    truncated,
-)
 from tests.daemon.test_strangers import pickle_that_runs_a_command
 from tests.hostile.conftest import MOST_MEGABYTES, MOST_SECONDS
 from tests.models.quarantine.test_checks import with_header, with_pickle
 from tests.models.quarantine.test_opening import child_of, many_tensors
 
 State = dict[str, torch.Tensor]
+
+
+def _weights() -> State:
+    return dict(build("simple_cnn", {"num_classes": 10}).state_dict())
+
+
+def _saved(change: Callable[[State], object]) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        state = _weights()
+        change(state)
+        torch.save(state, path)
+
+    return make
+
+
+def _not_finite(state: State) -> None:
+    state["conv1.weight"][0] = torch.nan
+
+
+def _forged_sparse(state: State) -> None:
+    state["conv1.weight"] = torch.sparse_coo_tensor(
+        torch.tensor([[2**60]]), torch.ones(1), (2**61,), check_invariants=False
+    )
+
+
+def _truncated(path: Path) -> None:
+    torch.save(_weights(), path)
+    path.write_bytes(path.read_bytes()[:-10_000])
+
+
+def _many_members(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"archive/{number}", b"")
 
 
 def _pickle(stream: bytes) -> Callable[[Path], object]:
@@ -105,13 +131,13 @@ FILES: dict[str, Callable[[Path], object]] = {
     "noise": lambda path: path.write_bytes(os.urandom(1 << 20)),
     "zeros": lambda path: path.write_bytes(bytes(1 << 20)),
     "four gigabytes": _four_gigabytes,
-    "truncated": truncated,
+    "truncated": _truncated,
     "a zip without an end": _zip_without_end,
-    "20,000 members": many_members,
+    "20,000 members": _many_members,
     "100,000 tensors": many_tensors,
-    "another tensor": saved(lambda state: state.update(extra=torch.zeros(3))),
-    "values that are not finite": saved(not_finite),
-    "a forged sparse tensor": saved(forged_sparse),
+    "another tensor": _saved(lambda state: state.update(extra=torch.zeros(3))),
+    "values that are not finite": _saved(_not_finite),
+    "a forged sparse tensor": _saved(_forged_sparse),
     "a header of 2^60 bytes": _header(1 << 60, b"{}"),
     "a header of 100 MB": _header(100 << 20, b"{" + b" " * (100 << 20)),
     "a header of brackets": _header(200_000, b"[" * 200_000),
@@ -122,7 +148,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "an unknown type": _tensor("\x1b[31mF32", [4], [0, 16]),
 }
 PACKAGES: dict[str, Callable[[Path], object]] = {
-    "no architecture": of_no_architecture,
+    "no architecture": _described(architecture="none"),
     "an architecture in escape sequences": _described(architecture="\x1b[2J\u202emlp"),
     "an architecture that is a path": _described(architecture="../../os.system"),
     "an architecture of torchvision without an end": _described(architecture="torchvision." + "x" * 100_000),

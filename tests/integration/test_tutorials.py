@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -119,6 +120,8 @@ def test_first_reward(reader: Reader) -> None:
 
 def test_own_code(reader: Reader) -> None:
     reader.follow("tutorials/own-code.md")
+    journal = json.loads(reader.shell("decloud-trainer status 0 --json"))["journal"]
+    assert journal["accuracy_after"] > journal["accuracy_before"] + 0.5
 
 
 def test_sweep(reader: Reader) -> None:

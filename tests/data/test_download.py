@@ -287,6 +287,27 @@ def test_an_archive_that_lacks_a_file_or_points_elsewhere(web: WebServer, data: 
         download(declare(web, downloads=[{"file": "a.zip", "urls": [f"{web.url}/a.zip"]}], files=["missing"]), data)
 
 
+def test_an_archive_that_the_disk_has_no_room_for_is_not_downloaded_again(web: WebServer, data: DataFolder) -> None:
+    web.files["/a.zip"] = archive_of_one("file", CONTENT)
+    item = {"file": "a.zip", "checksum": "", "urls": [f"{web.url}/a.zip"]}
+    in_the_way = data.folder / "Mine" / "file"
+    in_the_way.mkdir(parents=True)  # an error of the disk, such as that of a full one
+    with pytest.raises(DatasetError, match="cannot be stored"):
+        download(declare(web, downloads=[item]), data)
+    in_the_way.rmdir()
+    folder = download(declare(web, downloads=[item]), data)
+    assert (folder / "file").read_bytes() == CONTENT
+    assert [wanted for _, wanted in web.seen] == [None, f"bytes={len(web.files['/a.zip'])}-"]
+    assert not list(folder.glob(".*.part"))
+
+
+def archive_of_one(name: str, content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr(name, content)
+    return buffer.getvalue()
+
+
 def encrypted_zip() -> bytes:
     """Return an archive with one member that claims to need a password."""
     buffer = io.BytesIO()

@@ -109,8 +109,10 @@ def _get(
         if is_archive(item.file):
             try:
                 sums = unpack(part, target.name, folder, wanted=entry.files)
-            finally:
-                part.unlink(missing_ok=True)
+            except DatasetError:
+                part.unlink()
+                raise
+            part.unlink()  # not after an error of the disk, so that the next attempt downloads nothing again
         else:
             replace_durably(part, target)
             sums = {item.file: digest}

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any, TextIO
 
@@ -22,6 +23,9 @@ from decloud_pl.secrets import SECRET_NAMES
 
 _LONGEST_LINE = 1 << 20
 _INTERRUPTED = 130
+OOM_OF_STRANGERS = 900
+"""The ``oom_score`` of children that open strangers' files. It is higher than that of a training, because such a child
+must not cost a training that has paid a deposit."""
 # Upper-case names. Lower-case variants, as for proxies, pass too.
 _NAMES = """
 PATH HOME USER LOGNAME SHELL TERM NO_COLOR TZ LANG LANGUAGE TMPDIR TEMP TMP VIRTUAL_ENV DECLOUD_HOME DECLOUD_PASS_ENV
@@ -84,7 +88,12 @@ class Child:
 
     @classmethod
     async def start(
-        cls, command: Sequence[str], *, log: IO[bytes] | int, env: Mapping[str, str] | None = None
+        cls,
+        command: Sequence[str],
+        *,
+        log: IO[bytes] | int,
+        env: Mapping[str, str] | None = None,
+        oom_score: int | None = None,
     ) -> Child:
         """Start a child in its own session, so that Ctrl-C in the terminal does not reach it.
 
@@ -92,12 +101,16 @@ class Child:
             command: the program and its arguments.
             log: the destination of standard error: a file, or `asyncio.subprocess.PIPE`.
             env: the child's environment; by default, the variables of this process that `child_environment` selects.
+            oom_score: the child's ``oom_score_adj`` and that of its own children. If memory runs out, the kernel kills
+                the processes with higher values first. None for this process's own value.
         """
         env = child_environment(os.environ) if env is None else env
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=log, env=env, start_new_session=True, limit=_LONGEST_LINE
         )
+        if oom_score is not None:
+            _set_oom_score(process.pid, oom_score)
         return cls(process)
 
     async def end(self, *, grace: float = 0.0) -> None:
@@ -122,7 +135,12 @@ class Child:
 
 
 async def output_of(
-    command: Sequence[str], *, seconds: float, given: bytes | None = None, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    seconds: float,
+    given: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    oom_score: int | None = None,
 ) -> Output:
     """Run a child until it ends, and return its output. Even after an error, no process of its session is left running.
 
@@ -131,11 +149,12 @@ async def output_of(
         seconds: the time limit.
         given: the bytes to send to standard input before it is closed. None sends no bytes and leaves it open.
         env: as for `Child.start`.
+        oom_score: as for `Child.start`.
 
     Raises:
         TimeoutError: the child exceeded the time limit.
     """
-    child = await Child.start(command, log=asyncio.subprocess.PIPE, env=env)
+    child = await Child.start(command, log=asyncio.subprocess.PIPE, env=env, oom_score=oom_score)
     stderr = child.process.stderr or asyncio.StreamReader()
     try:
         async with asyncio.timeout(seconds):
@@ -148,6 +167,11 @@ async def output_of(
             return Output(await child.process.wait(), out, log)
     finally:
         await child.end()
+
+
+def _set_oom_score(pid: int, score: int) -> None:
+    with contextlib.suppress(OSError):  # this is not Linux, or the child has already ended
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(score), encoding="ascii")
 
 
 def kill_group(leader: int) -> None:

@@ -47,6 +47,13 @@ AWS_PROFILE SSH_AUTH_SOCK DATABASE_URL NOTIFY_SOCKET path_to_it
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux has this file")
+async def test_the_kernel_takes_a_child_and_its_own_children_first() -> None:
+    script = "import subprocess, time; time.sleep(0.3); subprocess.run(['cat', '/proc/self/oom_score_adj'])"
+    output = await output_of(python(script), seconds=30, oom_score=900)
+    assert int(output.out) == 900
+
+
 async def test_a_child_gets_the_variables_that_it_needs_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NEEDED.split():
         monkeypatch.setenv(name, os.environ.get(name, "1"))

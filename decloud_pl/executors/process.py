@@ -8,7 +8,6 @@ child exits when this process ends, even if this process is killed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -37,6 +36,9 @@ _BY_CODE: Mapping[int, type[DecloudError]] = {
     error.exit_code: error for error in (TrainingStopped, ExecutorUnavailable, MachineShortage)
 }
 _LOOK_SECONDS = 1.0
+_OOM_OF_TRAINING = 500
+"""The kernel kills the training rather than the daemon if memory runs out. It also applies to the quarantine child that
+opens the round's own base model."""
 
 
 class Executor(Protocol):
@@ -103,8 +105,9 @@ class ProcessExecutor:
         """See `Executor.train`. The child's log is ``worker.log`` in the folder."""
         with private_log(folder / LOG_FILE) as log:
             command = (*self._command, str(folder))
-            child = await Child.start(command, log=log, env={**self._environ, **environment})
-        _offer_to_the_oom_killer(child.process.pid)
+            child = await Child.start(
+                command, log=log, env={**self._environ, **environment}, oom_score=_OOM_OF_TRAINING
+            )
         try:
             refusal = await self._follow(child, on_progress)
             code = await child.process.wait()
@@ -163,9 +166,3 @@ class ProcessExecutor:
 
 def _ending(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-
-def _offer_to_the_oom_killer(pid: int) -> None:
-    """Make the kernel kill the worker rather than the daemon if memory runs out."""
-    with contextlib.suppress(OSError):  # this is not Linux, or the worker has already ended
-        Path(f"/proc/{pid}/oom_score_adj").write_text("500", encoding="ascii")

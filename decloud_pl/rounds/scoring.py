@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.children import output_of
+from decloud_pl.children import OOM_OF_STRANGERS, output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.source import SplitName
 from decloud_pl.domain import Convention, Round, Submission
@@ -179,7 +179,7 @@ async def _child(request: Mapping[str, Any]) -> dict[str, Any]:
     command = (sys.executable, "-m", "decloud_pl.train.score")
     try:
         given = json.dumps({**request, "seconds": CHILD_SECONDS}).encode()
-        output = await output_of(command, seconds=CHILD_SECONDS, given=given)
+        output = await output_of(command, seconds=CHILD_SECONDS, given=given, oom_score=OOM_OF_STRANGERS)
         answer: dict[str, Any] = json.loads(output.out)
     except ValueError:
         who = "The process that scores updates"

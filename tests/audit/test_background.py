@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from decloud_pl.audit.background import Audits
@@ -26,6 +29,7 @@ from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
 from tests.audit.conftest import Market
 from tests.localnet.agents.conftest import RATE
+from tests.models.quarantine.test_opening import oom_score_of
 from tests.world import Diary
 
 
@@ -78,7 +82,9 @@ async def test_own_rounds_are_audited_once_and_after_a_shortage(market: Market, 
         assert (row.verdict, row.tries_left) == ("unknown", 2)
         assert "No gateway has the file." in row.note
 
+        oom_score = asyncio.create_task(_oom_score_of_scoring())
         await _work(work, diary, lambda: len(diary.events) == 3)
+        assert await oom_score == "900"  # more than a training has
         (row,) = audits(journal)
         assert (row.verdict, row.trainer, row.paid_bps, row.tries_left) == ("unfair", wallet, 0, 0)
         assert row.fair_bps == row.lost_bps > 5_000
@@ -195,6 +201,18 @@ async def test_background_work_removes_the_downloads_of_a_killed_process(
         await _work(evidences, diary, lambda: len(diary.events) == 2)
     assert len(reader.fetched) == 2
     assert list(folders.iterdir()) == []
+
+
+async def _oom_score_of_scoring() -> str:
+    """Wait for the process that scores updates, and return its value."""
+    if sys.platform != "linux":
+        return "900"
+    while True:
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "decloud_pl.train.score" in child.cmdline():
+                    return oom_score_of(child)
+        await asyncio.sleep(0.02)
 
 
 def _all_to_others(wallet: str) -> Callable[..., dict[str, int]]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.children import kill_group, output_of
+from decloud_pl.children import OOM_OF_STRANGERS, kill_group, output_of
 from decloud_pl.errors import MachineShortage, ModelError, UntrustedFileRejected
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.package import read_spec
@@ -219,11 +219,14 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
 
 
 async def open_in_task(path: Path, out: Path) -> BaseModel:
-    """Open a base model like `open_base_model`, without blocking the event loop. Cancelling the task ends the child."""
+    """Open a base model like `open_base_model`, without blocking the event loop. Cancelling the task ends the child.
+
+    If memory runs out, the kernel kills this child first.
+    """
     limits = ProcessLimits()
     command = _child({"kind": "base", "out": str(out), "metadata": None}, path, limits)
     try:
-        output = await output_of(command, seconds=limits.wall_seconds, env=ENVIRONMENT)
+        output = await output_of(command, seconds=limits.wall_seconds, env=ENVIRONMENT, oom_score=OOM_OF_STRANGERS)
     except TimeoutError:
         raise UntrustedFileRejected(
             f"Opening the file took longer than {limits.wall_seconds:g} s.", fix="The file was not used."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -27,6 +28,7 @@ from decloud_pl.models.quarantine.opening import (
     ProcessLimits,
     inspect_file,
     open_base_model,
+    open_in_task,
 )
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from tests.harness.small_disk import small_disk
@@ -62,6 +64,10 @@ def child_of(process: psutil.Process) -> psutil.Process:
 
     wait_for(look)
     return max(found, key=psutil.Process.create_time)
+
+
+def oom_score_of(process: psutil.Process) -> str:
+    return Path(f"/proc/{process.pid}/oom_score_adj").read_text(encoding="ascii").strip()
 
 
 class Payload:
@@ -109,6 +115,16 @@ def test_a_base_model_gives_its_network_and_its_weights(tmp_path: Path, packaged
     assert torch.equal(base.network().state_dict()["fc2.bias"], state["fc2.bias"])
     with pytest.raises(ModelError, match=r"gone\.pt cannot be read: No such file or directory\. Check the path"):
         open_base_model(tmp_path / "gone.pt")
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux has this file")
+async def test_the_kernel_takes_the_inspection_of_a_strangers_file_before_a_training(
+    tmp_path: Path, packaged: Path
+) -> None:
+    opening = asyncio.create_task(open_in_task(packaged, tmp_path / "out"))
+    child = await asyncio.to_thread(child_of, psutil.Process())
+    assert oom_score_of(child) == "900"
+    await opening
 
 
 def test_a_pickle_that_runs_a_command_is_not_run(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Entry:
         size: the size as text, for people.
         folder: the data set's folder below a data folder; empty if a dependency contains the data.
         files: required files, which may have the additional suffix ``.gz``; empty for tables, see ``splits``.
-        splits: maps ``train`` and ``test`` to a word. The tables of a split are the files whose paths contain the word.
+        splits: maps ``train`` and ``test`` to a word. For the tables of a split see `tables.find`.
         elsewhere: glob patterns of other folders that may contain the files, such as those of a system package.
         downloads: files to download if the data set is nowhere on this machine.
         node: the whole declaration.

@@ -17,7 +17,6 @@ from decloud_pl.data.source import Kind, Split, SplitName, TextSplit, check_labe
 from decloud_pl.errors import DatasetError, DatasetNotFound
 
 TARGET = "decloud_pl.data.user_files.UserFiles"
-_TEST_WORDS = ("test", "validation", "valid", "val", "dev")
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,8 @@ def _find_tables(path: Path, columns: tables.Columns) -> TextTableFiles | None:
     everything = tables.all_tables(path)
     if not everything:
         return None
-    if path.is_dir() and (train := tables.find(path, "train")):
-        test = next((found for word in _TEST_WORDS if (found := tables.find(path, word))), ())
+    if path.is_dir() and (train := tables.find(path, tables.TRAIN_WORD)):
+        test = next((found for word in tables.TEST_WORDS if (found := tables.find(path, word))), ())
         return TextTableFiles({"train": train, "test": test} if test else {"all": train}, columns)
     return TextTableFiles({"all": everything}, columns)
 

@@ -241,6 +241,33 @@ def test_tables(tmp_path: Path, suffix: str, as_words: bool) -> None:
     assert split.labels.tolist() == [3 - label if as_words else label for label in labels]
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train_test_split/train.csv", "train_test_split/test.csv"),
+        ("train_test_split/train/part.csv", "train_test_split/test/part.csv"),
+        ("train/train.csv", "train/dev.csv"),
+        ("train_val.csv", "test.csv"),
+    ],
+)
+def test_a_table_belongs_to_the_split_that_its_name_or_its_nearest_folder_says(
+    tmp_path: Path, train: str, test: str
+) -> None:
+    for name, count in ((train, 20), (test, 8)):
+        write_table(tmp_path / name, *tiny.texts(count, 4, count), ("text", "label"))
+    assert sizes(UserFiles("yelpreviews", str(tmp_path))) == {"train": 18, "held_out": 2, "test": 8}
+
+
+@pytest.mark.parametrize("name", ["train_test.csv", "train-test/part.csv"])
+def test_a_table_of_two_splits_is_refused(tmp_path: Path, name: str) -> None:
+    write_table(tmp_path / name, *tiny.texts(20, 4, 0), ("text", "label"))
+    with pytest.raises(
+        DatasetError, match=r"\.csv would belong to the training data and to the test data\. Keep only one"
+    ):
+        UserFiles("yelpreviews", str(tmp_path))
+    assert len(UserFiles("yelpreviews", str(tmp_path / name)).load("train")) == 14
+
+
 def test_columns_by_name_and_a_single_table(tmp_path: Path) -> None:
     texts, labels = tiny.texts(30, 3, 0)
     path = tmp_path / "reviews.csv"

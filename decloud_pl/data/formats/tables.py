@@ -31,6 +31,8 @@ _HEAD = 1 << 16  # characters
 _CORRECT = "Correct the file."
 _WHOLE = re.compile(r"[+-]?\d{1,9}")
 _LARGEST = 1e9
+TRAIN_WORD = "train"
+TEST_WORDS = ("test", "validation", "valid", "val", "dev")
 _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
 
 
@@ -54,12 +56,30 @@ def all_tables(folder: Path) -> tuple[Path, ...]:
 def find(folder: Path, word: str) -> tuple[Path, ...]:
     """Return the tables that belong to a split, by their paths inside ``folder``.
 
-    ``word`` is the lower-case word that marks the split, such as ``train``. The path must contain it as a whole word,
-    as ``data/train-00000-of-00001.parquet`` does.
+    ``word`` is the lower-case word that marks the split, such as ``train``. The file's name must contain it as a whole
+    word, as ``data/train-00000-of-00001.parquet`` does. If the name marks no split, the nearest folder that marks one
+    decides, as in ``train_test/train/part-1.csv``.
+
+    Raises:
+        DatasetError: ``word`` is not `TRAIN_WORD`, and a table has both words.
     """
-    return tuple(
-        path for path in all_tables(folder) if word in re.split(r"[^a-z0-9]+", str(path.relative_to(folder)).lower())
-    )
+    found = []
+    for path in all_tables(folder):
+        words = _split_words(path.relative_to(folder), word)
+        if word in words:
+            if word != TRAIN_WORD and TRAIN_WORD in words:
+                raise DatasetError(
+                    f"{path} would belong to the training data and to the test data.",
+                    fix=f"Keep only one of the words {TRAIN_WORD} and {word} in the name of the file or of its folder.",
+                )
+            found.append(path)
+    return tuple(found)
+
+
+def _split_words(path: Path, word: str) -> set[str]:
+    marks = {TRAIN_WORD, *TEST_WORDS, word}
+    names = (marks.intersection(re.split(r"[^a-z0-9]+", name.lower())) for name in reversed(path.parts))
+    return next(filter(None, names), set())
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,21 @@ def test_arrays(
     assert split.labels.tolist() == test_labels.tolist()
 
 
+@pytest.mark.parametrize(("without", "test"), [("y_test", "val"), ("x_test", "val"), ("y_val", "test"), ("", "test")])
+def test_images_and_labels_of_the_test_split_are_of_one_part(tmp_path: Path, without: str, test: str) -> None:
+    for seed, (part, count) in enumerate((("train", 30), ("test", 9), ("val", 9))):
+        images, labels = tiny.images(count, 3, 8, 3, seed)
+        np.save(tmp_path / f"x_{part}.npy", images)
+        np.save(tmp_path / f"y_{part}.npy", labels)
+    if without:
+        (tmp_path / f"{without}.npy").unlink()
+    split = UserFiles("custom", str(tmp_path)).load("test")
+    assert isinstance(split, ImageSplit)
+    assert isinstance(split.images, np.ndarray)
+    assert np.array_equal(split.images, np.load(tmp_path / f"x_{test}.npy"))
+    assert np.array_equal(split.labels, np.load(tmp_path / f"y_{test}.npy"))
+
+
 def test_arrays_of_one_part_are_divided(tmp_path: Path) -> None:
     images, labels = tiny.images(50, 5, 8, 1, 0)
     np.savez(tmp_path / "all.npz", images=images, labels=labels)

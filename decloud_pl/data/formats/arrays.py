@@ -36,11 +36,11 @@ _DAMAGE = (
 
 _IMAGES = {"x", "image", "images", "data", "pixels"}
 _LABELS = {"y", "label", "labels", "target", "targets"}
-_TRAIN = {"train", "training"}
-_TEST = ({"test"}, {"val", "valid", "validation", "dev"})
+_ROLES = ("images", "labels")
+_PARTS = {"train": {"train", "training"}, "test": {"test"}, "val": {"val", "valid", "validation", "dev"}}
 
 Key = tuple[str, str]
-"""The part (``train``, ``test`` or ``all``) and the role (``images`` or ``labels``)."""
+"""The part (``train``, ``test``, ``val`` or ``all``) and the role (``images`` or ``labels``)."""
 
 
 @dataclass(frozen=True)
@@ -159,27 +159,31 @@ def _names(path: Path) -> dict[Key, str]:
 
 def _sort_out(names: list[str], stem: Callable[[str], str]) -> dict[Key, str]:
     found: dict[Key, str] = {}
-    for tests in (*_TEST, None):
-        for name in names:
-            words = set(re.split(r"[^a-z]+", re.sub(r"\d+", "", stem(name).lower())))
-            role = "images" if words & _IMAGES else "labels" if words & _LABELS else ""
-            is_test = any(words & test for test in _TEST)
-            part = "train" if words & _TRAIN else "test" if is_test else "all"
-            # `test` comes before `val`. If both are present, only `test` is the test split.
-            if role and (part != "test" or (tests is not None and words & tests)):
-                found.setdefault((part, role), name)
+    for name in names:
+        words = set(re.split(r"[^a-z]+", re.sub(r"\d+", "", stem(name).lower())))
+        role = "images" if words & _IMAGES else "labels" if words & _LABELS else ""
+        part = next((part for part, marks in _PARTS.items() if words & marks), "all")
+        if role:
+            found.setdefault((part, role), name)
+    # Images of one part must never get the labels of the other.
+    if not _has_both(found, "test") and _has_both(found, "val"):
+        found.update({("test", role): found["val", role] for role in _ROLES})
     return found
 
 
 def _is_whole(names: dict[Key, str]) -> bool:
-    if {("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels")} <= set(names):
+    if _has_both(names, "train") and _has_both(names, "test"):
         return True
     for part in ("all", "train"):
-        if {(part, "images"), (part, "labels")} <= set(names):
-            names.update({("all", role): names[part, role] for role in ("images", "labels")})
+        if _has_both(names, part):
+            names.update({("all", role): names[part, role] for role in _ROLES})
             names.pop(("test", "images"), None)
             return True
     return False
+
+
+def _has_both(names: dict[Key, str], part: str) -> bool:
+    return all((part, role) in names for role in _ROLES)
 
 
 def _array(value: object) -> NDArray[np.generic]:

@@ -17,6 +17,15 @@ from decloud_pl.rounds.policy import DAY_SECONDS, Policy
 from decloud_pl.rounds.select import Check, Decision, Situation, explain, party_rules, verdict
 
 
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What all rounds of one data set have in common: the data set to train on or why there is none, and its entry."""
+
+    dataset: str | DatasetError
+    entry: Entry | None
+    situation: Situation
+
+
 @dataclass(frozen=True)
 class Joining:
     """Decides about rounds from the user's policy, the journal's measurements and the inspected base models."""
@@ -27,8 +36,7 @@ class Joining:
 
     def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
         """Return all checks of a round. ``now`` is in Unix seconds of the chain's clock, ``balance`` in lamports."""
-        resolved = self.resolved(round_)
-        return self._checks(round_, resolved, self._situation(resolved, now, balance, self._completion()))
+        return self._checks(round_, self._common(round_.dataset, now, balance, self._completion()))
 
     def decide(self, round_: Round, *, now: int, balance: int) -> Decision:
         """Decide about a round. If only its data set is missing, start the download."""
@@ -36,25 +44,19 @@ class Joining:
 
     def decide_all(self, rounds: Iterable[Round], *, now: int, balance: int) -> Iterator[Decision]:
         """Yield a decision for each round. The journal and the data folder are read only once per data set."""
-        known: dict[str, tuple[str, Situation]] = {}
+        known: dict[str, _Common] = {}
+        prepared: dict[str, Decision] = {}
         completed = self._completion()
         for round_ in rounds:
             if round_.dataset not in known:
-                resolved = self.resolved(round_)
-                known[round_.dataset] = resolved, self._situation(resolved, now, balance, completed)
-            resolved, situation = known[round_.dataset]
-            decision = verdict(self._checks(round_, resolved, situation), resolved)
-            yield self._with_data(decision) if decision.accept else decision
-
-    def resolved(self, round_: Round) -> str:
-        """Return the name of the data set to train on for a round.
-
-        If the round's data set is unsupported or its files are missing, return the data set's name on chain.
-        """
-        try:
-            return self.policy.resolve(round_.dataset)
-        except DecloudError:
-            return round_.dataset
+                known[round_.dataset] = self._common(round_.dataset, now, balance, completed)
+            common = known[round_.dataset]
+            decision = verdict(self._checks(round_, common), str(common.dataset))
+            if decision.accept:
+                if decision.resolved_dataset not in prepared:
+                    prepared[decision.resolved_dataset] = self._with_data(decision)
+                decision = prepared[decision.resolved_dataset]
+            yield decision
 
     def unreserved(self, balance: int) -> int:
         """Return a balance in lamports, less what the joins that are not confirmed yet may cost."""
@@ -71,23 +73,32 @@ class Joining:
             round_id=round_.id,
             state=State.SEEN,
             dataset=round_.dataset,
-            resolved_dataset=self.resolved(round_),
+            resolved_dataset=self._name(round_.dataset),
             model_cid=round_.model_cid,
             reward_amount=round_.net_reward,
             reason=reason,
         )
 
-    def _checks(self, round_: Round, resolved: str, situation: Situation) -> tuple[Check, ...]:
-        checks = explain(round_, self.policy.criteria, situation, resolve=self.policy.resolve)
+    def _checks(self, round_: Round, common: _Common) -> tuple[Check, ...]:
+        checks = explain(round_, self.policy.criteria, common.situation, dataset=common.dataset)
         if self.base_models is not None:
-            checks = (*checks, self.base_models.check(round_, self._entry(resolved), now=situation.now))
+            checks = (*checks, self.base_models.check(round_, common.entry, now=common.situation.now))
         return tuple(_filled(check) if self.policy.faucet else check for check in checks)
 
-    def _entry(self, resolved: str) -> Entry | None:
+    def _common(self, dataset: str, now: int, balance: int, completed: Mapping[str, tuple[int, int]]) -> _Common:
         try:
-            return self.policy.entry(resolved)
-        except DatasetError:
-            return None  # the check of the data set reports it
+            name = self.policy.resolve(dataset)
+            entry = None if self.base_models is None else self.policy.entry(name)
+        except DatasetError as error:
+            return _Common(error, None, self._situation(dataset, now, balance, completed))
+        return _Common(name, entry, self._situation(name, now, balance, completed))
+
+    def _name(self, dataset: str) -> str:
+        """Return the data set to train on, or ``dataset`` itself if it is unsupported or its files are missing."""
+        try:
+            return self.policy.resolve(dataset)
+        except DecloudError:
+            return dataset
 
     def objection(self, round_: Round) -> str:
         """Return why the user's rules exclude a round's validator or creator, or "" if they do not."""

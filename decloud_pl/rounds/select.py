@@ -123,13 +123,13 @@ class Decision:
 
 
 def explain(
-    round_: Round, criteria: Criteria, situation: Situation, *, resolve: Callable[[str], str]
+    round_: Round, criteria: Criteria, situation: Situation, *, dataset: str | DatasetError
 ) -> tuple[Check, ...]:
     """Return all checks of a round, in the order of their precedence.
 
-    ``resolve`` maps the chain's data set name to the data set to train on, or raises `DatasetError`.
+    ``dataset`` is the data set to train on, or the error that explains why there is none.
     """
-    resolved, dataset = _dataset(round_, resolve)
+    resolved = dataset if isinstance(dataset, str) else None
     return (
         _program(situation),
         _status(round_, situation),
@@ -138,7 +138,7 @@ def explain(
         _min_reward(round_, criteria),
         _max_reward(round_, criteria),
         *party_rules(round_, criteria.rewards, situation.completion),
-        dataset,
+        _dataset(round_, dataset),
         _model_cid(round_),
         _wanted(round_, resolved, criteria),
         _speed(resolved, criteria, situation),
@@ -274,13 +274,11 @@ def _completion(validator: str | None, least: float, completion: Mapping[str, tu
     return Check(name, passed=True, detail=detail)
 
 
-def _dataset(round_: Round, resolve: Callable[[str], str]) -> tuple[str | None, Check]:
-    try:
-        resolved = resolve(round_.dataset)
-    except DatasetError as error:
-        return None, Check("data set", passed=False, detail=str(error).rstrip("."), settled=True)
-    how = "" if resolved == round_.dataset else f", trained on {resolved}"
-    return resolved, Check("data set", passed=True, detail=f"{round_.dataset}{how}")
+def _dataset(round_: Round, dataset: str | DatasetError) -> Check:
+    if isinstance(dataset, DatasetError):
+        return Check("data set", passed=False, detail=str(dataset).rstrip("."), settled=True)
+    how = "" if dataset == round_.dataset else f", trained on {dataset}"
+    return Check("data set", passed=True, detail=f"{round_.dataset}{how}")
 
 
 def _model_cid(round_: Round) -> Check:

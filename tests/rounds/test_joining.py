@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from decloud_pl.chain.transaction_log import Attempt
+from decloud_pl.config.schema import JoinConfig
 from decloud_pl.domain import Round
-from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
+from decloud_pl.errors import ContentNotFound, DatasetNotReady, DatasetNotSupported
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Criteria
+from decloud_pl.store.fetch.fetcher import NEVER, Fetched
 from tests.rounds.test_select import ENOUGH, NOW, ROUND, to_digits
+
+
+class Failing:
+    """A store without files."""
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
+        raise ContentNotFound(f"{cid} is not here.")
 
 
 @pytest.fixture
@@ -61,6 +73,29 @@ def test_many_rounds_are_decided_as_each_alone(journal: Journal) -> None:
     together = list(joining.decide_all(rounds, now=NOW, balance=ENOUGH))
     assert together == [joining.decide(round_, now=NOW, balance=ENOUGH) for round_ in rounds]
     assert [decision.accept for decision in together] == [True, False, False]
+
+
+def test_the_data_folder_is_searched_once_per_data_set(journal: Journal, tmp_path: Path) -> None:
+    searches: Counter[str] = Counter()
+
+    def resolve(name: str) -> str:
+        searches[f"resolve {name}"] += 1
+        return to_digits(name)
+
+    def entry(name: str) -> None:
+        searches[f"entry {name}"] += 1
+
+    def prepare(name: str) -> None:
+        searches[f"prepare {name}"] += 1
+
+    looks = BaseModels(Failing(), tmp_path, JoinConfig(), 1 << 20)
+    joining = Joining(Policy(Criteria(), resolve=resolve, entry=entry, prepare=prepare), journal, looks)
+    rounds = [
+        dataclasses.replace(ROUND, id=number, dataset=name) for number in range(9) for name in ("custom", "other")
+    ]
+    accepted = [decision.accept for decision in joining.decide_all(rounds, now=NOW, balance=ENOUGH)]
+    assert accepted == [True, False] * 9
+    assert searches == {"resolve custom": 1, "resolve other": 1, "entry digits": 1, "prepare digits": 1}
 
 
 def test_an_unknown_data_set_keeps_its_name_in_the_first_row(journal: Journal) -> None:

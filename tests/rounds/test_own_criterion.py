@@ -59,7 +59,7 @@ def checked(settings: Settings, *, age: int) -> Check:
         max_trainers=10,
     )
     situation = Situation(now=NOW, balance=LAMPORTS_PER_SOL, occupied_slots=0)
-    *others, own = explain(round_, make_policy(settings, deposit=0).criteria, situation, resolve=str)
+    *others, own = explain(round_, make_policy(settings, deposit=0).criteria, situation, dataset=round_.dataset)
     assert all(check.passed for check in others)
     return own
 

@@ -12,7 +12,7 @@ from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.config import RewardsConfig, compose
 from decloud_pl.config.schema import PartiesConfig
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
-from decloud_pl.errors import DatasetNotSupported
+from decloud_pl.errors import DatasetError, DatasetNotSupported
 from decloud_pl.rounds.select import (
     WALLET_MINIMUM,
     Criteria,
@@ -56,6 +56,13 @@ def to_digits(name: str) -> str:
     raise DatasetNotSupported(f"The data set {name} is not supported.", fix="Map it.")
 
 
+def resolved(name: str) -> str | DatasetError:
+    try:
+        return to_digits(name)
+    except DatasetError as error:
+        return error
+
+
 def decide(
     round_: Round = ROUND,
     criteria: Criteria = ANY,
@@ -69,7 +76,7 @@ def decide(
 
 
 def select(round_: Round, criteria: Criteria, situation: Situation) -> Decision:
-    return verdict(explain(round_, criteria, situation, resolve=to_digits), "digits")
+    return verdict(explain(round_, criteria, situation, dataset=resolved(round_.dataset)), "digits")
 
 
 def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
@@ -140,7 +147,7 @@ def test_too_little_money_or_no_slot_may_change() -> None:
 
 
 def test_explain_names_every_check_in_the_order_that_decides() -> None:
-    checks = explain(ROUND, ANY, SITUATION, resolve=to_digits)
+    checks = explain(ROUND, ANY, SITUATION, dataset="digits")
     assert [check.name for check in checks] == [
         "program",
         "status",

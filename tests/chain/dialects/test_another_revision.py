@@ -162,8 +162,8 @@ async def test_the_client_reads_its_rounds_and_no_others(rpc: RpcClient, read: R
 
 async def test_rounds_are_chosen_by_its_limits(read: Round) -> None:
     situation = Situation(now=0, balance=10**9, occupied_slots=0)
-    assert verdict(explain(read, Criteria(), situation, resolve=str), "digits").accept
-    decision = verdict(explain(FULL, Criteria(), situation, resolve=str), "digits")
+    assert verdict(explain(read, Criteria(), situation, dataset="digits"), "digits").accept
+    decision = verdict(explain(FULL, Criteria(), situation, dataset="digits"), "digits")
     assert (decision.reason, decision.settled) == ("it already has its 2 trainers", True)
 
 

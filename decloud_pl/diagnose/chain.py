@@ -21,7 +21,7 @@ from decloud_pl.config import NetworkConfig
 from decloud_pl.diagnose.findings import Finding, Verdict, tried
 from decloud_pl.diagnose.methods import Abilities, abilities, lacks
 from decloud_pl.domain import format_sol
-from decloud_pl.errors import ConfigError, ContentNotFound, DecloudError
+from decloud_pl.errors import ConfigError, ContentNotFound, DecloudError, IntegrityError, InvalidCid, SizeLimitExceeded
 from decloud_pl.redact import redact
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
@@ -30,6 +30,8 @@ from decloud_pl.store.fetch.gateway import GatewayReader
 _SKEW_SECONDS = 30
 _WEBSOCKET_SECONDS = 10.0
 _LARGEST_MODEL = 256 << 20
+_OF_CREATOR = (ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded)
+"""Errors that any creator can cause, so they need not be a problem of this machine."""
 
 
 async def check_chain(
@@ -166,7 +168,8 @@ async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
         target = Path(folder) / "model"
         try:
             await asyncio.to_thread(gateways.fetch, cid, target, max_bytes=_LARGEST_MODEL)
-        except ContentNotFound as error:
-            return Finding("gateways", "note", error.message, "The creator may have removed the file; try again later.")
+        except _OF_CREATOR as error:
+            fix = f"The creator of round {latest.id} may have removed the model or given a wrong CID; try again later."
+            return Finding("gateways", "note", error.message, fix)
         size = target.stat().st_size
     return Finding("gateways", "ok", f"downloaded and verified the model of round {latest.id} ({size:,} bytes)")

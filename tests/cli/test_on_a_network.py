@@ -159,6 +159,16 @@ async def test_doctor_finds_all_that_the_daemon_asks_for(world: World, ask: Call
     assert by_name["websocket"]["verdict"] == "ok"
 
 
+async def test_a_strangers_round_is_no_problem_of_this_machine(
+    world: World, ask: Callable[..., Awaitable[Any]]
+) -> None:
+    number = await world.post(model_cid="nonsense" * 6)
+    findings = (await ask("doctor", "--json")).document["findings"]
+    (gateways,) = [finding for finding in findings if finding["name"] == "gateways"]
+    assert (gateways["verdict"], f"round {number} may have" in gateways["fix"]) == ("note", True)
+    assert "is not a supported CID" in gateways["detail"]
+
+
 async def test_the_error_for_an_unknown_data_set_shows_how_to_map_it(
     world: World, run: Any, ask: Callable[..., Awaitable[Any]]
 ) -> None:

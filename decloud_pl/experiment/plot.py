@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import UsageError
@@ -11,22 +10,20 @@ from decloud_pl.experiment.results import SPLITS, Result, differing, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-FORMATS = (".png", ".pdf", ".svg")
 _MOST_BARS = 60
 
 
-def plot(results: Sequence[Result], path: Path) -> None:
-    """Draw a plot and write it to a file.
+def plot(results: Sequence[Result]) -> Figure:
+    """Draw a plot.
 
     The horizontal axis shows the numeric parameter with the most values. Each combination of the other parameters has
     its own line. If no parameter is a number, each experiment has a bar.
 
     Raises:
-        UsageError: no result has a score, the file's suffix is unknown, or the file cannot be written.
+        UsageError: no result has a score.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path} has an unknown image format.", fix=f"Use one of {', '.join(FORMATS)}.")
     scored = [result for result in results if result.accuracy_after is not None]
     if not scored:
         raise UsageError("The sweeps have no scores to plot.", fix="Run a sweep first.")
@@ -34,10 +31,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     draw(figure.subplots(), scored)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error
+    return figure
 
 
 def draw(axes: Axes, results: Sequence[Result]) -> None:

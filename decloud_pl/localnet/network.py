@@ -84,7 +84,6 @@ class LocalNetwork:
         agents: the settings of the agents. None for a network without agents.
         convention: how the validator applies updates; by default, the dialect's convention. With ``equal``, the
             validator gives every valid submission an equal share, as v1.2's published validator does.
-        gradient_rate: the validator's η; by default, the dialect's η.
         speed: how many times faster than real time the chain's clock runs; ignored if ``clock`` is given.
         clock: the chain's clock.
         dialect: the name of the program's revision; by default, the revision of the network in the home folder, or
@@ -104,7 +103,6 @@ class LocalNetwork:
         gateway_port: int = 0,
         agents: AgentOptions | None = AgentOptions(),
         convention: Scoring | None = None,
-        gradient_rate: float | None = None,
         speed: float = 1.0,
         clock: Clock | None = None,
         dialect: str | None = None,
@@ -115,7 +113,7 @@ class LocalNetwork:
         self._home = Path(home or "").expanduser()
         self._ports = (rpc_port, gateway_port)
         self._agents = agents
-        self._asked = (dialect, convention, gradient_rate)
+        self._asked = (dialect, convention)
         self._use(dialect or NEWEST)
         self._speed = speed
         self._clock = clock or ScaledClock(speed)
@@ -198,14 +196,14 @@ class LocalNetwork:
         await self._start_work()
 
     def _use(self, dialect: str) -> None:
-        """Switch to a revision of the program. Use its convention and η unless the caller has chosen other values."""
-        _, scoring, gradient_rate = self._asked
+        """Switch to a revision of the program. Use its η, and its convention unless the caller chose another one."""
+        _, scoring = self._asked
         self.dialect = dialect
         self._dialect = get_dialect(dialect)
         reading = self._dialect.reading
         self.scoring: Scoring = scoring or reading.convention
         self.convention: Convention = reading.convention if self.scoring == "equal" else self.scoring
-        self.gradient_rate = reading.gradient_rate if gradient_rate is None else gradient_rate
+        self.gradient_rate = reading.gradient_rate
 
     def _dialect_of_state(self) -> str | None:
         """Return the program's revision that last ran with the stored state; None if the state is new."""

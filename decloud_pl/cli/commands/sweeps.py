@@ -37,8 +37,9 @@ def run(name: str | None, as_json: bool, csv: Path | None, picture: Path | None)
         write_csv(results, csv)
     if picture is not None:
         from decloud_pl.experiment.plot import plot
+        from decloud_pl.observers.plots import save
 
-        plot(results, picture)
+        save(plot(results), picture)
     if as_json:
         print_json(
             {

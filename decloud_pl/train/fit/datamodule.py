@@ -23,11 +23,9 @@ from decloud_pl.train.fit.batches import (
     packed_bytes,
 )
 from decloud_pl.train.fit.encoding import encoder_for
-from decloud_pl.train.score.scorer import HeldOut, Scorer
+from decloud_pl.train.score.scorer import HeldOut, Scorer, rows_at_once
 
 logger = logging.getLogger(__name__)
-
-_EVALUATION_BATCH = 512
 
 
 class RoundDataModule(LightningDataModule):
@@ -174,7 +172,7 @@ class RoundDataModule(LightningDataModule):
     def _in_order(self, reader: BatchReader) -> BatchStream:
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        size, pinned = _EVALUATION_BATCH, self._pinned()
+        size, pinned = rows_at_once(self.spec), self._pinned()
         return BatchStream(reader, batch_size=size, seed=None, rank=rank, world=world, pinned=pinned)
 
     def _pinned(self) -> bool:

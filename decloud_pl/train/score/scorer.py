@@ -13,14 +13,26 @@ import torch
 from torch import nn
 
 from decloud_pl.data.source import Split
-from decloud_pl.models.inputs import InputSpec
+from decloud_pl.models.inputs import ImageInput, InputSpec
 from decloud_pl.train.fit.encoding import encoder_for
 
 _BATCH = 512
+_USUAL_SIDE = 256
 _Z95 = 1.959963984540054
 _DIVIDE_SEED = 20_251_125
 _FLOAT_ERROR = 1e-3
 """The relative error of a logit, as of a GPU that multiplies with TF32 (10 bits of mantissa)."""
+
+
+def rows_at_once(spec: InputSpec) -> int:
+    """Return how many samples to score at a time, which is less for inputs of unusual size.
+
+    The memory of a neural network grows with the number of pixels or, in attention, with the square of the number of
+    tokens. So both are limited in the same way. For usual sizes the number stays the same, because other batches give
+    logits with other rounding errors.
+    """
+    side = spec.size if isinstance(spec, ImageInput) else spec.length
+    return max(1, min(_BATCH, _BATCH * _USUAL_SIDE**2 // side**2))
 
 
 class Scorer:
@@ -29,9 +41,12 @@ class Scorer:
     ``split`` may be a function that loads the split at first use.
     """
 
+    _at_once = _BATCH
+
     def __init__(self, split: Split | Callable[[], Split], spec: InputSpec) -> None:
         self._split = split
         self._encoder = encoder_for(spec)
+        self._at_once = rows_at_once(spec)
 
     @cached_property
     def split(self) -> Split:
@@ -86,9 +101,9 @@ class Scorer:
         device = next(network.parameters()).device
         network.eval()
         found: list[torch.Tensor] = []
-        for start in range(0, len(all_labels), _BATCH):
-            samples = self.inputs(packed[start : start + _BATCH].to(device))
-            labels = all_labels[start : start + _BATCH].to(device)
+        for start in range(0, len(all_labels), self._at_once):
+            samples = self.inputs(packed[start : start + self._at_once].to(device))
+            labels = all_labels[start : start + self._at_once].to(device)
             found.append(measure(network(samples), labels))
         network.train(was_training)
         return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.int64)

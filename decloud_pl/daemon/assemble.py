@@ -108,7 +108,15 @@ def make_policy(settings: Settings, *, deposit: int) -> Policy:
 def make_base_models(settings: Settings, reader: Fetcher, *, keeps_packages: bool) -> BaseModels:
     """Return an object that fetches and inspects base models according to these settings; see `BaseModels`."""
     own_data = not str(settings.datamodule.get("_target_", "")).startswith("decloud_pl.")
-    return BaseModels(reader, settings.home_path / "looks", settings.join, MAX_MODEL_BYTES, own_data, keeps_packages)
+    return BaseModels(
+        reader,
+        settings.home_path / "looks",
+        settings.join,
+        MAX_MODEL_BYTES,
+        own_data,
+        keeps_packages,
+        settings.fit.data_memory_mb,
+    )
 
 
 @asynccontextmanager

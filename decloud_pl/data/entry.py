@@ -70,6 +70,7 @@ class Entry:
             name there.
         kind: the kind of the samples.
         num_classes: number of labels.
+        train_samples: number of samples in the training data, with the held-out part; None if not declared.
         test_samples: number of samples in the test split; None if not declared.
         licence: the licence of the data.
         size: the size as text, for people.
@@ -92,6 +93,7 @@ class Entry:
     elsewhere: tuple[str, ...]
     downloads: tuple[RemoteFile, ...]
     node: dict[str, Any]
+    train_samples: int | None = None
     test_samples: int | None = None
 
     @classmethod
@@ -125,6 +127,7 @@ class Entry:
                     for item in given.get("downloads", ())
                 ),
                 node=dict(node),
+                train_samples=_whole("train_samples", given["train_samples"]) if "train_samples" in given else None,
                 test_samples=_whole("test_samples", given["test_samples"]) if "test_samples" in given else None,
             )
         except (KeyError, TypeError, ValueError) as error:

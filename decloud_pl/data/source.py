@@ -14,6 +14,8 @@ from decloud_pl.errors import DatasetError
 Kind = Literal["image", "text"]
 SplitName = Literal["train", "held_out", "test"]
 HELD_OUT_SHARE = 0.1
+HELD_OUT_BYTES = 2 << 30
+"""The held-out part may take this much memory, or fit.data_memory_mb if that is more. It is never streamed."""
 HELD_OUT_SEED = 20_240_501
 TEST_SHARE = 0.2
 TEST_SEED = 7

@@ -21,6 +21,11 @@ class ImageInput:
     mean: float = 0.5
     std: float = 0.5
 
+    @property
+    def packed_bytes(self) -> int:
+        """The most bytes that a sample takes in memory; a third for a gray image."""
+        return self.size**2 * self.channels
+
 
 @dataclass(frozen=True, slots=True)
 class TextInput:
@@ -33,6 +38,11 @@ class TextInput:
     tokenizer: str = HASHED_WORDS
     vocabulary: int = 16_384
     length: int = 128
+
+    @property
+    def packed_bytes(self) -> int:
+        """The bytes that a sample takes in memory."""
+        return 4 * self.length
 
 
 InputSpec = ImageInput | TextInput

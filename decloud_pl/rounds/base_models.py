@@ -15,6 +15,7 @@ from pathlib import Path
 
 from decloud_pl.config.schema import JoinConfig
 from decloud_pl.data.entry import Entry
+from decloud_pl.data.source import HELD_OUT_BYTES, HELD_OUT_SHARE
 from decloud_pl.domain import Round
 from decloud_pl.durable import make_private, sha256_of
 from decloud_pl.errors import (
@@ -84,6 +85,7 @@ class BaseModels:
         max_bytes: the size of the largest accepted file.
         own_data: whether the user's own data module decides which models fit.
         keeps_packages: whether to keep the last packages for `hand_over`. Only one process may do so in a folder.
+        data_memory_mb: a base model fits if the held-out part as its input takes less than this or `HELD_OUT_BYTES`.
         monotonic: returns the seconds of a monotonic clock.
     """
 
@@ -93,6 +95,7 @@ class BaseModels:
     max_bytes: int
     own_data: bool = False
     keeps_packages: bool = True
+    data_memory_mb: int = 0
     monotonic: Callable[[], float] = time.monotonic
     _seen: dict[str, Seen] = field(default_factory=dict)
     # By CID: the model, and the SHA-256 of the file that was opened.
@@ -123,9 +126,20 @@ class BaseModels:
         unfit = ""
         if entry is not None and not self.own_data:
             unfit = why_unfit(model, kind=entry.kind, classes=entry.num_classes, name=entry.name)
+            unfit = unfit or self._why_too_large(model, entry)
         if unfit:
             return Check(_NAME, passed=False, detail=unfit, settled=True)
         return Check(_NAME, passed=True, detail=f"a {model.spec.architecture} with {model.classes} classes")
+
+    def _why_too_large(self, model: BaseModel, entry: Entry) -> str:
+        samples = round((entry.train_samples or 0) * HELD_OUT_SHARE)
+        size, most = samples * model.spec.input.packed_bytes, max(self.data_memory_mb << 20, HELD_OUT_BYTES)
+        if size <= most:
+            return ""
+        return (
+            f"the held-out part of {entry.name} takes {size >> 20:,} MB as input of its base model, more than "
+            f"{most >> 20:,} MB; to join, raise fit.data_memory_mb"
+        )
 
     def wants_look(self, round_: Round, *, now: int) -> bool:
         """Return whether `look` must run before the join. ``now`` is in Unix seconds of the chain's clock."""

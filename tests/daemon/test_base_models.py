@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from decloud_pl.config.schema import JoinConfig
+from decloud_pl.data.catalog import entry
 from decloud_pl.durable import sha256_of
 from decloud_pl.errors import StoreUnavailable
 from decloud_pl.journal.record import State
@@ -22,6 +25,7 @@ from decloud_pl.rounds.events import Skipped
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched
 from tests.daemon.test_strangers import pickle_that_runs_a_command
+from tests.rounds.test_select import NOW, ROUND
 from tests.world import World
 
 # No store has the file of this CID.
@@ -120,6 +124,31 @@ async def test_the_files_of_a_killed_inspection_are_deleted(keeps: bool, tmp_pat
     await asyncio.gather(models.look(CIDS[0]), models.look(CIDS[1]))
     assert source.found == [True, True]
     assert list((tmp_path / "looks").iterdir()) == ([] if keeps else [left])  # it may be another process's
+
+
+class Served:
+    """Has one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
+        shutil.copyfile(self._path, destination)
+        return Fetched("a gateway", self._path.stat().st_size)
+
+
+async def test_a_base_model_for_which_the_held_out_part_is_too_large_is_not_joined(tmp_path: Path) -> None:
+    make_package(tmp_path / "model", make_spec("squeezenet1_1", {"num_classes": 10}, {"size": 1024}))
+    models = BaseModels(Served(tmp_path / "model"), tmp_path / "looks", JoinConfig(), 8 << 20)
+    await models.look(ROUND.model_cid)
+    too_large = models.check(ROUND, entry("cifar10"), now=NOW)
+    assert (too_large.passed, too_large.settled) == (False, True)
+    assert too_large.detail == (
+        "the held-out part of cifar10 takes 15,000 MB as input of its base model, more than 2,048 MB; "
+        "to join, raise fit.data_memory_mb"
+    )
+    assert models.check(ROUND, entry("digits"), now=NOW).passed
+    assert dataclasses.replace(models, data_memory_mb=15_000).check(ROUND, entry("cifar10"), now=NOW).passed
 
 
 class Held:

@@ -59,7 +59,8 @@ def test_data_without_splits_is_divided_class_by_class() -> None:
     assert hold_out(whole, "held_out").texts == hold_out(whole, "held_out").texts
 
 
-def test_it_says_how_many_samples_validators_score_on() -> None:
+def test_it_says_how_many_samples_it_has_and_how_many_validators_score_on() -> None:
     digits = Digits()
     assert digits.test_samples == len(digits.load("test"))
-    assert all(entry(name).test_samples for name in names())
+    for one in map(entry, names()):
+        assert one.size.startswith(f"{(one.train_samples or 0) + (one.test_samples or 0):,} ")

@@ -14,6 +14,8 @@ import torch
 
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.data.source import ImageSplit
+from decloud_pl.data.user_files import UserFiles
+from decloud_pl.errors import TrainingError
 from decloud_pl.models.inputs import ImageInput
 from decloud_pl.train.fit.batches import (
     BatchReader,
@@ -172,3 +174,15 @@ def test_batches_for_a_gpu_are_page_locked_even_if_the_rows_were_read_before_the
             for stream in (fit.train_dataloader(), fit.val_dataloader(), fit.test_dataloader()):
                 assert [id(tensor) for batch in stream for tensor in batch] == [id(tensor) for tensor in locked]
                 locked.clear()
+
+
+def test_a_held_out_part_that_is_too_large_is_refused_before_it_is_packed(tmp_path: Path) -> None:
+    from decloud_pl.train.fit.datamodule import RoundDataModule  # imports Lightning, which takes seconds
+
+    np.savez(tmp_path / "data.npz", images=np.zeros((9000, 8, 8, 3), np.uint8), labels=np.arange(9000) % 2)
+    source = UserFiles("custom", str(tmp_path / "data.npz"))
+    data = RoundDataModule(source, ImageInput(size=1024))
+    with pytest.raises(
+        TrainingError, match=r"The held-out part takes 2,160 MB .* more than 2,048 MB\. Raise fit\.data_"
+    ):
+        data.held_out.judge.load()

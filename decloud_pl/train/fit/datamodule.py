@@ -10,7 +10,8 @@ from typing import Any, Self
 import torch
 from lightning.pytorch import LightningDataModule
 
-from decloud_pl.data.source import Source, SplitName
+from decloud_pl.data.source import HELD_OUT_BYTES, Source, Split, SplitName
+from decloud_pl.errors import TrainingError
 from decloud_pl.models.inputs import InputSpec
 from decloud_pl.train.fit.augment import Augmentation
 from decloud_pl.train.fit.batches import (
@@ -59,7 +60,7 @@ class RoundDataModule(LightningDataModule):
         super().__init__()
         self.source = source
         self.spec = spec
-        self.held_out = HeldOut(lambda: source.load("held_out"), spec)
+        self.held_out = HeldOut(self._load_held_out, spec)
         self._encoder = encoder_for(spec)
         self._batch_size = batch_size
         self._seed = seed
@@ -177,6 +178,16 @@ class RoundDataModule(LightningDataModule):
 
     def _pinned(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _load_held_out(self) -> Split:
+        split = self.source.load("held_out")
+        size, most = packed_bytes(split, self._encoder), max(self._memory_bytes, HELD_OUT_BYTES)
+        if size > most:
+            raise TrainingError(
+                f"The held-out part takes {size >> 20:,} MB as input of this base model, more than {most >> 20:,} MB.",
+                fix="Raise fit.data_memory_mb if this machine has the memory.",
+            )
+        return split
 
     def _reader(self, name: SplitName) -> BatchReader:
         if name not in self._readers:

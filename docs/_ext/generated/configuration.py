@@ -73,7 +73,8 @@ _ABOUT = {
     "data.mirror": "A base URL that has the publishers' files as `{mirror}/{data set}/{file}`. Empty: the publishers.",
     "epochs": "Epochs of a training.",
     "fit.compile": "Whether to use `torch.compile`. It saves time only on a GPU and in long trainings.",
-    "fit.data_memory_mb": "The program streams data sets that take more megabytes than this in memory.",
+    "fit.data_memory_mb": "The program streams data sets that take more megabytes than this in memory. It joins no "
+    "round if the held-out part takes more than this, and more than 2048, as input of the base model.",
     "fit.data_workers": "Processes that stream a data set.",
     "home": "The folder of the journal, the rounds, the data sets and the embedded store. Set it with `DECLOUD_HOME`.",
     "learning_rate": "The optimizer's learning rate.",

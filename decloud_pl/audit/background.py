@@ -26,6 +26,8 @@ Scope = Literal["own", "all"]
 
 _TRIES = 3
 """How many times to try a round whose files or data set are missing, each time on another day."""
+_SHORTAGES = 2
+"""How many tries of a round that fail for a shortage of this machine do not count."""
 _OWN_AT_ONCE = 32
 """How many of this wallet's latest rounds without a final result to audit in one daily search."""
 _OTHERS_AT_ONCE = 16
@@ -39,8 +41,8 @@ class Audits(Background):
     """Audits each completed round once, in the background, and keeps the results in the journal and in files.
 
     If files or the data set are missing, or if the scoring takes too long, the audit is tried up to three times, each
-    time on another day. A try that fails because this machine lacks memory or disk space does not count. No code that
-    trains or plans may read the results.
+    time on another day. The first two tries of a round that fail because this machine lacks memory or disk space do not
+    count. Later ones do, because the round itself may need too much. No code that trains or plans may read the results.
 
     Args:
         auditor: audits one round.
@@ -68,6 +70,7 @@ class Audits(Background):
         self._scope = scope
         self._wallet = journal.owner.wallet
         self._tries = Counter[int]()  # of rounds that have a result for another wallet
+        self._shortages = Counter[int]()  # by round, in this run of the daemon
 
     async def _look_back(self) -> None:
         finished = {row.round_id for row in audits(self._journal) if not self._is_open(row, is_own=True)}
@@ -120,8 +123,9 @@ class Audits(Background):
             if isinstance(error, DailyLimitExceeded) and not is_fresh:
                 self._reporter.report(Noted(round_.id, f"{error} It is audited on another day."))
                 return
-            if missing is None:
-                self._failed(round_, str(error))
+            self._shortages[round_.id] += missing is not None
+            if missing is None or self._shortages[round_.id] > _SHORTAGES:
+                self._failed(round_, str(error) if missing is None else missing.message)
             else:
                 then = f"Round {round_.id} is audited on another day."
                 self._reporter.report(Trouble.then(None, missing, then))  # a notification for each round is too much

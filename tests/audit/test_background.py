@@ -17,7 +17,7 @@ import pytest
 from decloud_pl.audit.background import Audits
 from decloud_pl.config import compose
 from decloud_pl.data.formats.digits import Digits
-from decloud_pl.errors import ContentNotFound
+from decloud_pl.errors import ContentNotFound, MachineShortage
 from decloud_pl.journal.audits import Audit, audit_of, audits, store_audit
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
@@ -146,6 +146,24 @@ async def test_an_older_round_is_audited_after_many_newer_ones(market: Market, t
         work = Audits(replace(auditor, reader=reader), journal, diary, home=tmp_path, scope="own")
         await _work(work, diary, lambda: bool(diary.events))
         assert audit_of(journal, round_id) is not None
+
+
+async def test_a_round_that_exhausts_the_machine_again_and_again_is_given_up(market: Market, tmp_path: Path) -> None:
+    trainer = market.town.actor()
+    wallet = str(trainer.wallet.address)
+    round_id = await market.complete(market.models.updates[:1], lambda shares: shares, trainers=[trainer])
+    owner, diary = Owner("net", str(market.town.dialect.program_id), wallet), Diary()
+    auditor = market.auditor()
+    reader = Failing(auditor.reader, [MachineShortage("This machine has no memory left.") for _ in range(9)])
+    with Journal(tmp_path / "journal", owner) as journal:
+        journal.save(RoundRecord(round_id, State.UNREWARDED, "custom", "digits", "cid", 10**7, pinned_cid="bafy"))
+        work = Audits(replace(auditor, reader=reader), journal, diary, home=tmp_path, scope="own")
+        for day in range(5):
+            await _work(work, diary, lambda day=day: len(diary.events) == day + 1)  # type: ignore[misc]
+            row = audit_of(journal, round_id)
+            assert (None if row is None else row.tries_left) == (None, None, 2, 1, 0)[day]
+        assert row is not None
+        assert row.note == "The round was not scored: This machine has no memory left."
 
 
 async def test_a_round_is_audited_after_the_user_has_corrected_the_data_set(market: Market, tmp_path: Path) -> None:

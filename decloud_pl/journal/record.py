@@ -190,7 +190,7 @@ class RoundRecord:
         """Whether the round occupies a slot; see `State.occupies_slot`.
 
         A round whose training has failed does not occupy a slot until the next attempt starts. Until then, ``reason``
-        has the failure.
+        has the failure. A shortage of this machine is no such failure unless it occurs again and again.
         """
         waits = self.state is State.TRAINING and self.attempts > 0 and bool(self.reason)
         return self.state.occupies_slot and not waits

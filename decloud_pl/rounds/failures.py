@@ -38,6 +38,10 @@ _NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped, MachineShortage)
 attempts, and the round keeps its slot."""
 SHORTAGE_PAUSE = 15.0
 """Seconds until the next attempt after such an error."""
+_MOST_SHORTAGES = 4
+"""After more shortages than this, the round itself may need too much memory. Then it does not occupy its slot between
+its attempts to train. It is not given up, because the shortage may pass."""
+_PAUSE_WITHOUT_SLOT = 60.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
 _MOST_FAILURES = 64
@@ -73,12 +77,14 @@ class _Series:
         again_at: the time of the next attempt, on the monotonic clock.
         failures: the number of failures that were attempts.
         counted: the number of them that may end the round.
+        shortages: the number of shortages of this machine. They are no attempts.
     """
 
     state: State
     again_at: float
     failures: int = 0
     counted: int = 0
+    shortages: int = 0
 
 
 class Failures:
@@ -108,6 +114,8 @@ class Failures:
             before = _Series(record.state, 0.0)
         is_attempt = not isinstance(error, _NO_ATTEMPT)
         failures = before.failures + is_attempt
+        shortages = before.shortages + isinstance(error, MachineShortage)
+        frees_slot = record.state is State.TRAINING and not is_attempt and shortages > _MOST_SHORTAGES
         passing = not is_attempt or self._may_pass(record, error, failures)
         counted = before.counted + (not passing)
         never_given_up = record.state in _NEVER_GIVEN_UP
@@ -117,15 +125,15 @@ class Failures:
         deadline = self._deadline(round_id)
         is_urgent = not never_given_up or deadline is not None or isinstance(error, RpcUnavailable)
         backoff = _BACKOFF if is_urgent else _BACKOFF_OF_REWARD
-        wait = backoff.after(failures) if is_attempt else SHORTAGE_PAUSE
+        wait = backoff.after(failures) if is_attempt else _PAUSE_WITHOUT_SLOT if frees_slot else SHORTAGE_PAUSE
         if deadline is not None and deadline > self._now():  # a retry after the deadline may be useless
             wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
             most = self._left_to_retry(record, of_store=isinstance(error, StoreUnavailable))
             wait = max(wait, min(error.retry_after, most))
-        self._series[round_id] = _Series(record.state, steps.monotonic() + wait, failures, counted)
+        self._series[round_id] = _Series(record.state, steps.monotonic() + wait, failures, counted, shortages)
         next_try_at = int(self._now() + wait)
-        attempts = record.attempts + is_attempt
+        attempts = record.attempts + (is_attempt or frees_slot)
         steps.keep(replace(record, attempts=attempts, reason=str(error), next_try_at=next_try_at))
         again = "Looking at the chain again" if isinstance(error, ProgramError) else "Retrying"
         count = "" if passing or never_given_up else f" (attempt {counted + 1} of {_MAX_ATTEMPTS})"

@@ -285,6 +285,19 @@ async def test_a_shortage_that_is_over_leaves_no_trace_in_the_row(bench: Bench) 
     assert bench.record.next_try_at == 0
 
 
+def test_a_round_that_exhausts_the_machine_again_and_again_frees_its_slot(bench: Bench) -> None:
+    bench.is_in(State.TRAINING)
+    shortage = MachineShortage("The training process was killed, probably because memory ran out.")
+    bench.fails(*[shortage] * 4)
+    assert (bench.record.attempts, bench.record.occupies_slot) == (0, True)
+    bench.fails(shortage)
+    assert not bench.record.occupies_slot
+    bench.fails(*[shortage] * 200)
+    assert not bench.record.state.is_final
+    bench.steps.enter(bench.record, State.TRAINING)  # the next attempt
+    assert bench.record.occupies_slot
+
+
 async def test_a_step_that_is_left_to_the_user_does_not_keep_an_earlier_failure_as_its_reason(bench: Bench) -> None:
     bench.is_in(State.TRAINING)
     bench.fails(BUSY)

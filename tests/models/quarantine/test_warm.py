@@ -30,7 +30,9 @@ MEMORY = 256 << 20
 
 @pytest.fixture(scope="module")
 def quarantine() -> Iterator[WarmQuarantine]:
-    with WarmQuarantine(ProcessLimits(file_bytes=1 << 28, memory_bytes=MEMORY, wall_seconds=20)) as made:
+    limits = ProcessLimits(file_bytes=1 << 28, memory_bytes=MEMORY, wall_seconds=20)
+    with pytest.MonkeyPatch.context() as patch, WarmQuarantine(limits) as made:
+        patch.setenv("DECLOUD_PRIVATE_KEY", "secret")  # which no child may have
         yield made
 
 
@@ -75,9 +77,19 @@ def test_one_child_opens_what_a_child_for_each_opens(quarantine: WarmQuarantine,
     assert base.classes == 4
     weights = load_file(str(base.weights))
     assert all(torch.equal(weights[name], state[name]) for name in state)
-    torch.save({"fc2.bias": torch.arange(4.0).half()}, good.with_name("submission.pt"))
-    entries = quarantine.open_submission(good.with_name("submission.pt"), base, good.with_name("entries"))
-    assert torch.equal(load_file(str(entries))["fc2.bias"], torch.arange(4.0))
+    dense = torch.zeros(4, 512)
+    dense[1, 7] = 0.5
+    entries = {
+        "fc2.weight": dense.to_sparse(),
+        "fc2.bias": torch.arange(4.0).half(),
+        "conv1.weight": torch.ones(32, 3, 3, 3, dtype=torch.bfloat16),
+    }
+    path = good.with_name("submission.pt")
+    torch.save(entries, path)
+    checked = load_file(str(quarantine.open_submission(path, base, good.with_name("entries"))))
+    assert {name: entry.dtype for name, entry in checked.items()} == dict.fromkeys(entries, torch.float32)
+    assert torch.equal(checked["fc2.weight"], dense)
+    assert torch.equal(checked["fc2.bias"], torch.arange(4.0))
     assert server().pid == child
 
 
@@ -106,11 +118,7 @@ def test_a_bad_file_harms_neither_the_child_nor_the_next_file(
 
 
 @pytest.mark.usefixtures("plug_in")
-def test_a_fork_has_limits_of_its_own_and_no_secret(
-    quarantine: WarmQuarantine, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", "secret")
-    quarantine.close()
+def test_a_fork_has_limits_of_its_own_and_no_secret(quarantine: WarmQuarantine, good: Path, tmp_path: Path) -> None:
     seen: dict[str, object] = {}
 
     def look(fork: psutil.Process) -> None:
@@ -139,7 +147,6 @@ def send(number: signal.Signals, process: psutil.Process) -> None:
 def test_a_fork_that_is_killed_from_outside_says_nothing_about_its_file(
     quarantine: WarmQuarantine, good: Path, tmp_path: Path
 ) -> None:
-    quarantine.close()
     for number, words in ((signal.SIGKILL, "was killed, probably because memory"), (signal.SIGTERM, "by SIGTERM")):
         found = meanwhile(quarantine, tmp_path / number.name, partial(send, number))
         assert found.startswith("MachineShortage: ")

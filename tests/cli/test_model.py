@@ -12,6 +12,7 @@ import torch
 
 from decloud_pl.cli import main
 from decloud_pl.models import load
+from decloud_pl.models.make import make_package, make_spec
 from decloud_pl.models.registry import build
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 
@@ -32,9 +33,11 @@ def test_fresh_weights_are_the_same_for_the_same_seed(tmp_path: Path, capsys: py
     assert (document["classes"], document["problem"]) == (4, None)
     assert document["bytes"] == path.stat().st_size
     assert document["cid"] == str(cid_of_file(path))
-    assert shown(capsys, *arguments, "--input", "length=20", "--seed", "3")["cid"] == document["cid"]
-    assert shown(capsys, *arguments, "--input", "length=20", "--seed", "4")["cid"] != document["cid"]
-    assert shown(capsys, "inspect", str(path))["architecture"] == "text_bag"
+    assert shown(capsys, "inspect", str(path)) == document
+    spec = make_spec("text_bag", {"num_classes": 4, "vocabulary": 900}, {"length": 20})
+    for seed in (3, 4):
+        make_package(tmp_path / "other", spec, seed=seed)
+        assert (str(cid_of_file(tmp_path / "other")) == document["cid"]) is (seed == 3)
 
 
 def test_a_state_dict_becomes_a_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,26 +55,25 @@ def test_a_state_dict_becomes_a_package(tmp_path: Path, capsys: pytest.CaptureFi
     assert {path.name for path in tmp_path.iterdir()} == {"mlp.pt", "model"}
 
 
-def test_names_in_an_untrusted_file_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"fc2\x1b[2J\r\ud800.bias": torch.zeros(4)}, tmp_path / "update.pt")
-    assert main(["model", "inspect", str(tmp_path / "update.pt")]) == 0
-    assert r"  fc2\x1b[2J \ud800.bias  float32 4" in capsys.readouterr().out.splitlines()
-
-
 def test_any_dictionary_of_tensors_can_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "update.pt"
-    torch.save({"fc2.bias": torch.zeros(4, dtype=torch.float16), "n": torch.tensor(3)}, path)
+    moves_the_cursor = "fc2\x1b[2J\r\ud800.bias"
+    torch.save(
+        {"fc2.bias": torch.zeros(4, dtype=torch.float16), "n": torch.tensor(3), moves_the_cursor: torch.zeros(4)}, path
+    )
     document = shown(capsys, "inspect", str(path))
     assert document["architecture"] is None
     assert "no supported network" in document["problem"]
     assert document["tensors"] == [
         {"name": "fc2.bias", "dtype": "float16", "shape": [4]},
         {"name": "n", "dtype": "int64", "shape": []},
+        {"name": moves_the_cursor, "dtype": "float32", "shape": [4]},
     ]
     assert main(["model", "inspect", str(path)]) == 0
     text = capsys.readouterr().out
     assert "Not a base model: The tensors match no supported network. In a file that is not a model package" in text
-    assert "fc2.bias  float16 4" in text
+    assert "  fc2.bias  float16 4" in text.splitlines()
+    assert r"  fc2\x1b[2J \ud800.bias  float32 4" in text.splitlines()
     torch.save(build("simple_cnn", {"num_classes": 7}).state_dict(), path)
     assert main(["model", "inspect", str(path)]) == 0
     assert "simple_cnn (num_classes=7), 7 classes" in capsys.readouterr().out

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ from torch import nn
 from decloud_pl.errors import ModelError
 from decloud_pl.models import ModelSpec, TextInput, read_spec, save
 from decloud_pl.models.inputs import ImageInput
+from decloud_pl.models.make import make_package, make_spec
 from decloud_pl.models.quarantine.child import Refused, check_base
-from decloud_pl.models.registry import ARCHITECTURES, build, default_input
+from decloud_pl.models.quarantine.opening import open_base_model
+from decloud_pl.models.registry import ARCHITECTURES, build, default_input, known
 
 SMALL: dict[str, dict[str, object]] = {
     "simple_cnn": {"num_classes": 3},
@@ -177,59 +179,61 @@ class Stumbles(nn.Linear):
 def stumbling(num_classes=2):
     return Stumbles(3, num_classes)
 """
-USE = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from decloud_pl.errors import ModelError
-from decloud_pl.models import make
-from decloud_pl.models.quarantine import opening as quarantine
-from decloud_pl.models.package import save
-from decloud_pl.models.quarantine.child import check_base
-from decloud_pl.models.registry import build, known
-assert "brightness" in known()
-assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot replace an architecture
-folder = Path(sys.argv[1])
-make.make_package(folder / "model", make.make_spec("brightness", {"num_classes": 4}, {"size": 8}))
-assert check_base(folder / "model", folder / "out") == {"classes": 4}
-# In a child process that is isolated from this process's path, too.
-opened = quarantine.open_base_model(folder / "model", folder / "opened")
-assert (opened.spec.architecture, opened.classes) == ("brightness", 4)
-for name in ("broken", "constant", "failing", "empty", "raising"):
-    try:
-        build(name, {})
-    except ModelError as error:
-        print(error)
-stumbling = make.make_spec("stumbling", {}, {"size": 8})
-try:
-    make.make_package(folder / "model", stumbling)
-except ModelError as error:
-    print(error)
-save(folder / "model", stumbling, stumbling.network())
-try:
-    quarantine.open_base_model(folder / "model", folder / "opened")
-except ModelError as refusal:
-    print(refusal)
-"""
 
 
-@pytest.mark.slow
-def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
-    (tmp_path / "my_models.py").write_text(PLUG_IN)
-    (tmp_path / "broken_models.py").write_text("raise OSError('no licence')\n")
-    installed = tmp_path / "my_models-1.0.dist-info"
-    installed.mkdir()
+@pytest.fixture
+def plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of installed plug-in architectures."""
+    folder = tmp_path / "plug-ins"
+    installed = folder / "my_models-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (folder / "my_models.py").write_text(PLUG_IN)
+    (folder / "broken_models.py").write_text("raise OSError('no licence')\n")
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: my-models\nVersion: 1.0\n")
     (installed / "entry_points.txt").write_text(
         "[decloud_pl.architectures]\nbrightness = my_models:brightness\nsimple_cnn = my_models:brightness\n"
         "broken = my_models:nothing\nconstant = my_models:__name__\nfailing = my_models:failing\n"
         "empty = my_models:empty\nraising = broken_models:any\nstumbling = my_models:stumbling\n"
     )
-    ended = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "The plug-in my_models:nothing of the architecture broken cannot be imported" in ended.stdout
-    assert "is not callable" in ended.stdout
-    assert "my_models:failing of the architecture failing cannot be built with {}: KeyError: 'key'." in ended.stdout
-    assert "my_models:empty of the architecture empty returned a NoneType. Return a torch.nn.Module" in ended.stdout
-    assert "architecture raising cannot be imported: OSError: no licence." in ended.stdout
-    assert ended.stdout.count("fails on the input that its description declares") == 2
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    sys.modules.pop("my_models", None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plug_ins")
+def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
+    assert "brightness" in known()
+    assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot replace an architecture
+    make_package(tmp_path / "model", make_spec("brightness", {"num_classes": 4}, {"size": 8}))
+    assert check_base(tmp_path / "model", tmp_path / "out") == {"classes": 4}
+    # In a child process that is isolated from this process's path, too.
+    opened = open_base_model(tmp_path / "model", tmp_path / "opened")
+    assert (opened.spec.architecture, opened.classes) == ("brightness", 4)
+
+
+@pytest.mark.usefixtures("plug_ins")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("broken", "The plug-in my_models:nothing of the architecture broken cannot be imported"),
+        ("constant", "is not callable"),
+        ("failing", "my_models:failing of the architecture failing cannot be built with {}: KeyError: 'key'."),
+        ("empty", "my_models:empty of the architecture empty returned a NoneType. Return a torch.nn.Module"),
+        ("raising", "architecture raising cannot be imported: OSError: no licence."),
+    ],
+)
+def test_a_plug_in_that_cannot_be_built(name: str, problem: str) -> None:
+    with pytest.raises(ModelError) as refused:
+        build(name, {})
+    assert problem in str(refused.value)
+
+
+@pytest.mark.usefixtures("plug_ins")
+def test_a_plug_in_that_fails_on_its_input(tmp_path: Path) -> None:
+    stumbling = make_spec("stumbling", {}, {"size": 8})
+    with pytest.raises(ModelError, match="fails on the input that its description declares"):
+        make_package(tmp_path / "model", stumbling)
+    save(tmp_path / "model", stumbling, stumbling.network())
+    with pytest.raises(ModelError, match="fails on the input that its description declares"):
+        check_base(tmp_path / "model", tmp_path / "out")

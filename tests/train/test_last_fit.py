@@ -130,23 +130,17 @@ def test_it_trains_on_the_held_out_part_too_and_takes_no_more_steps_than_the_jud
     assert max(progress.step for progress in heard) == judged.steps
 
 
-def test_the_judged_update_stays_if_the_last_fit_predicts_something_else(make_setup: MakeSetup) -> None:
+def test_the_judged_update_stays_if_the_last_fit_fails_or_predicts_something_else(make_setup: MakeSetup) -> None:
     judged = Judged.of(make_setup("out", *COURSE))
-    last, heard = judged.last_fit(setup=at_rate(judged.setup, 10.0))
-    assert last == judged.update
-    assert heard[-1].note.endswith("at least 97% is required. The judged update is submitted instead.")
-    assert not judged.update.path.with_name(LAST_UPDATE_FILE).exists()
-
-
-def test_the_judged_update_stays_if_the_last_fit_diverges(make_setup: MakeSetup) -> None:
-    judged = Judged.of(make_setup("out", *COURSE))
-    last, heard = judged.last_fit(setup=at_rate(judged.setup, 1e39))
-    assert last == judged.update
-    assert "failed: The training diverged: " in heard[-1].note
-
-
-def test_a_stop_ends_the_last_fit_only(make_setup: MakeSetup) -> None:
-    judged = Judged.of(make_setup("out", *COURSE))
+    for rate, words in (
+        (10.0, "at least 97% is required. The judged update is submitted instead."),
+        (1e39, "failed: The training diverged: "),
+    ):
+        last, heard = judged.last_fit(setup=at_rate(judged.setup, rate))
+        assert last == judged.update
+        assert words in heard[-1].note
+        assert not judged.update.path.with_name(LAST_UPDATE_FILE).exists()
+    # A stop ends the last fit only.
     assert judged.last_fit(stop=True)[0] == judged.update
 
 

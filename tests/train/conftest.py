@@ -49,30 +49,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 
 @pytest.fixture
 def make_setup(make_plan: MakePlan, tiny_model: BaseModel) -> MakeSetup:
-    """Make fit setups like `make_plan`, but for the tiny model, which needs no quarantine."""
+    """Make fit setups from the plans of `make_plan`."""
 
     # Imports Lightning, which takes seconds. The fast tests need no setup.
     from decloud_pl.train.fit.setup import FitSetup
 
     def make(name: str, *overrides: str, **fields: Any) -> FitSetup:
-        return FitSetup.of(make_plan(name, *overrides, base_model=tiny_model.weights, **fields), tiny_model)
+        return FitSetup.of(make_plan(name, *overrides, **fields), tiny_model)
 
     return make
 
 
-@pytest.fixture(scope="session")
-def opened_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """The base model as the quarantine writes it."""
-    spec, path = ModelSpec("simple_cnn", {"num_classes": 10}), tmp_path_factory.mktemp("opened") / "base.safetensors"
-    save(path, spec, torch.load(base_model))
-    return BaseModel(spec, path, 10)
-
-
 @pytest.fixture
-def make_plan(base_model: Path, opened_model: BaseModel, tmp_path: Path) -> MakePlan:
+def make_plan(tiny_model: BaseModel, tmp_path: Path) -> MakePlan:
     """Make plans on the embedded digits: ``make_plan(folder name, *overrides, **fields of the round)``.
 
-    As in a round of the daemon, the base model has been opened before the training.
+    The base model is the tiny one. As in a round of the daemon, it has been opened before the training. The quarantine
+    opens any other file that the field ``base_model`` names.
     """
 
     def make(name: str, *overrides: str, **fields: Any) -> TrainingPlan:
@@ -80,9 +73,9 @@ def make_plan(base_model: Path, opened_model: BaseModel, tmp_path: Path) -> Make
         folder = tmp_path / name
         folder.mkdir()
         plan = training_plan(
-            settings, dataset=settings.dataset, base_model=base_model, folder=folder, name=name, threads=1
+            settings, dataset=settings.dataset, base_model=tiny_model.weights, folder=folder, name=name, threads=1
         )
-        hand_over(opened_model, plan.round.base_model_hash, folder / BASE_WEIGHTS_FILE)
+        hand_over(tiny_model, plan.round.base_model_hash, folder / BASE_WEIGHTS_FILE)
         return dataclasses.replace(plan, round=dataclasses.replace(plan.round, **fields))
 
     return make

@@ -16,7 +16,6 @@ from lightning.pytorch import seed_everything
 from decloud_pl.config import load
 from decloud_pl.domain import Update
 from decloud_pl.errors import ConfigError, DecloudError, TrainingStopped
-from decloud_pl.models.base_model import BaseModel
 from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
@@ -311,13 +310,12 @@ def test_a_class_with_keywords_of_any_name_gets_the_users_settings_and_no_object
     assert update.size > 0
 
 
-def test_a_whole_round_with_nothing_but_own_parts(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+def test_a_whole_round_with_nothing_but_own_parts(make_plan: MakePlan) -> None:
     heard: list[Progress] = []
     plan = make_plan(
         "out",
         *(my("module", "TakesBase"), my("datamodule", "Validated"), "epochs=2"),
         *("+callbacks.mine._target_=my_lab.parts.Counts", "+callbacks.mine.by=2"),
-        base_model=tiny_model.weights,
         **MINE,
     )
     plan.write(plan.round.folder)
@@ -543,11 +541,11 @@ AVERAGED = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "trainer.limit_v
 
 @pytest.mark.filterwarnings("ignore:Attribute 'network' is an instance of `nn.Module`")
 @pytest.mark.parametrize(
-    ("stop_at", "course"),
-    [*((step, course) for step in (4, 7) for course in COURSES), (4, AVERAGED)],  # at the end and in the middle of one
+    ("stops", "course"),
+    [*(((4, 7), course) for course in COURSES), ((4,), AVERAGED)],  # at the end and in the middle of an epoch
     ids=str,
 )
-def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], make_setup: MakeSetup) -> None:
+def test_a_training_resumes_bit_for_bit(stops: tuple[int, ...], course: tuple[str, ...], make_setup: MakeSetup) -> None:
     whole = ("epochs=3", "max_batches=4", "learning_rate=0.01", "update.candidates=[]", *course)
     expected, _ = train(make_setup("whole", *whole, **MINE))
     steps: list[int] = []
@@ -556,13 +554,17 @@ def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], m
         if progress.stage == "fit" and progress.step:
             steps.append(progress.step)
 
-    broken = make_setup("broken", *whole, **MINE)
-    stop = stop_at // 2 if "accumulate" in course[0] else stop_at
-    with pytest.raises(TrainingStopped):
-        train(broken, supervisor=Supervisor(report, lambda: steps[-1:] == [stop]))
+    broken, resumed_at = make_setup("broken", *whole, **MINE), 1
+    for stop_at in stops:
+        stop = stop_at // 2 if "accumulate" in course[0] else stop_at
+        steps.clear()
+        with pytest.raises(TrainingStopped):
+            train(broken, supervisor=Supervisor(report, lambda stop=stop: steps[-1:] == [stop]))
+        assert steps[0] == resumed_at
+        resumed_at = stop + 1
     steps.clear()
     got, _ = train(broken, supervisor=Supervisor(report))
-    assert steps[0] == stop + 1
+    assert steps[0] == resumed_at
     assert (got.cid, got.accuracy_after) == (expected.cid, expected.accuracy_after)
 
 

@@ -24,8 +24,11 @@ from decloud_pl.errors import (
     TrainingStopped,
     UntrustedFileRejected,
 )
+from decloud_pl.models.base_model import BaseModel
+from decloud_pl.models.inputs import ImageInput
+from decloud_pl.models.package import save
 from decloud_pl.models.quarantine.opened import OPENED_FILE, hand_over, recorded
-from decloud_pl.models.registry import build
+from decloud_pl.models.spec import ModelSpec
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.train.plan import (
     BASE_WEIGHTS_FILE,
@@ -49,31 +52,40 @@ class FullDisk(Callback):
 
 MakePlan = Callable[..., TrainingPlan]
 
+TOO_FAST = ("learning_rate=1.0", "max_batches=40")
+AGAIN = "Trained again from the base model at learning rate 0.1."
+
 
 def changed(plan: TrainingPlan, **fields: Any) -> TrainingPlan:
     """Return the plan with other values for its round."""
     return dataclasses.replace(plan, round=dataclasses.replace(plan.round, **fields))
 
 
-@pytest.mark.parametrize("damage", ["absent", "no YAML", "another version"])
-def test_a_plan_survives_its_files(damage: str, make_plan: MakePlan) -> None:
+def test_a_plan_survives_its_files(make_plan: MakePlan) -> None:
     made = make_plan("out", finish_by=12.5, given=("optimizer",), allow_packages=("mine",), payout=Payout(9, 2, 5000))
     folder = made.round.folder
-    made.write(folder)
-    assert TrainingPlan.read(folder) == made
-    if damage == "absent":
+
+    def absent() -> None:
         (folder / ROUND_FILE).unlink()
-    elif damage == "no YAML":
+
+    def no_yaml() -> None:
         (folder / CONFIG_FILE).write_text("a: [")
-    else:
+
+    def of_another_version() -> None:
         (folder / ROUND_FILE).write_text('{"base_model": "x"}')
-    with pytest.raises(TrainingError, match=r"cannot be read.*Start the round again to create a new plan"):
-        TrainingPlan.read(folder)
+
+    for damage in (absent, no_yaml, of_another_version):
+        made.write(folder)
+        assert TrainingPlan.read(folder) == made
+        damage()
+        with pytest.raises(TrainingError, match=r"cannot be read.*Start the round again to create a new plan"):
+            TrainingPlan.read(folder)
 
 
-@pytest.mark.parametrize(
-    ("override", "same_course", "same_update"),
-    [
+def test_what_changes_the_result_changes_the_plans_keys(make_plan: MakePlan) -> None:
+    made = make_plan("a")
+    made.write(made.round.folder)
+    for override, same_course, same_update in (
         ("fit.checkpoint_seconds=1", True, True),
         ("logger=tensorboard", True, True),
         ("update.dtype=float32", True, False),
@@ -85,21 +97,16 @@ def test_a_plan_survives_its_files(damage: str, make_plan: MakePlan) -> None:
         ("callbacks=ema", False, False),
         ("scheduler=cosine", False, False),
         ("tune=probe", False, False),
-    ],
-)
-def test_what_changes_the_result_changes_the_plans_keys(
-    override: str, same_course: bool, same_update: bool, make_plan: MakePlan
-) -> None:
-    made, other = make_plan("a"), make_plan("b", override)
-    assert (made.fingerprint() == other.fingerprint()) is same_course
-    made.write(made.round.folder)
-    assert other.differs_from(made.round.folder) is not same_update
-    assert not made.differs_from(other.round.folder)  # the folder has no plan
+    ):
+        other = make_plan(override, override)
+        assert (made.fingerprint() == other.fingerprint()) is same_course, override
+        assert other.differs_from(made.round.folder) is not same_update, override
+        assert not made.differs_from(other.round.folder)  # the folder has no plan
 
 
-def test_training_gains_and_reports(make_plan: MakePlan) -> None:
+def test_training_gains_and_reports(make_plan: MakePlan, base_model: Path) -> None:
     heard: list[Progress] = []
-    update = train_round(make_plan("a"), Supervisor(heard.append))
+    update = train_round(make_plan("a", base_model=base_model), Supervisor(heard.append))
     assert update is not None
     assert update.gain is not None
     assert update.gain > 0.3
@@ -152,7 +159,7 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make
 
 
 def test_the_reward_of_the_round_decides_whether_an_update_is_submitted(make_plan: MakePlan) -> None:
-    plan = make_plan("a", "max_batches=20", "update.candidates=[]", payout=Payout(4_000, 1, 5_000))
+    plan = make_plan("a", "learning_rate=0.01", "update.candidates=[]", payout=Payout(4_000, 1, 5_000))
     update = train_round(plan, Supervisor())
     assert update is not None
     assert update.withheld == "the update is expected to earn 0.000004 SOL, less than the fee of 0.000005 SOL"
@@ -164,32 +171,8 @@ def test_the_reward_of_the_round_decides_whether_an_update_is_submitted(make_pla
 
 
 def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePlan) -> None:
-    """A training that stops in the middle of the other training resumes there."""
-    made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.candidates=[ema,lower_rate]")
-    heard: list[Progress] = []
-    with pytest.raises(TrainingStopped):
-        train_round(
-            made, Supervisor(heard.append, lambda: any(one.stage == "choose" and one.step >= 20 for one in heard))
-        )
-    heard.clear()
-    update = train_round(made, Supervisor(heard.append))
-    assert update is not None
-    assert update.withheld == ""
-    assert update.gain_low is not None
-    assert update.gain is not None
-    assert 0 < update.gain_low < update.gain
-    notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
-    assert notes[0].startswith("Of 2 candidates, ")
-    assert notes[-1] == "Trained again from the base model at learning rate 0.005."
-    steps = {stage: [one.step for one in heard if one.stage == stage and one.step] for stage in ("fit", "choose")}
-    assert steps["fit"] == []
-    assert (steps["choose"][0], steps["choose"][-1]) == (21, 40)
-    assert str(cid_of_file(update.path, update.profile)) == update.cid
-    assert update.path.name == LOWER_RATE_UPDATE_FILE
-
-
-def test_the_first_update_is_on_record_while_another_training_runs(make_plan: MakePlan) -> None:
-    made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.candidates=[lower_rate]")
+    """A training that stops in the middle of the other training resumes there. Until then, the first update counts."""
+    made = make_plan("a", *TOO_FAST, "update.candidates=[ema,lower_rate]")
     recorded: list[Update] = []
     heard: list[Progress] = []
     with pytest.raises(TrainingStopped):
@@ -201,9 +184,21 @@ def test_the_first_update_is_on_record_while_another_training_runs(make_plan: Ma
     (first,) = recorded
     assert first.gain_low is not None
     assert str(cid_of_file(first.path, first.profile)) == first.cid
-    better = train_round(made, Supervisor(), judged=recorded.append)
-    assert better is not None
-    assert better.path != first.path
+    heard.clear()
+    update = train_round(made, Supervisor(heard.append), judged=recorded.append)
+    assert update is not None
+    assert update.withheld == ""
+    assert update.gain_low is not None
+    assert update.gain is not None
+    assert 0 < update.gain_low < update.gain
+    notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
+    assert notes[0].startswith("Of 2 candidates, ")
+    assert notes[-1] == AGAIN
+    steps = {stage: [one.step for one in heard if one.stage == stage and one.step] for stage in ("fit", "choose")}
+    assert steps["fit"] == []
+    assert (steps["choose"][0], steps["choose"][-1]) == (21, 40)
+    assert str(cid_of_file(update.path, update.profile)) == update.cid
+    assert update.path.name == LOWER_RATE_UPDATE_FILE != first.path.name
     assert str(cid_of_file(first.path, first.profile)) == first.cid
 
 
@@ -223,13 +218,13 @@ def test_another_training_keeps_to_the_planned_time(make_plan: MakePlan) -> None
 def test_another_training_accepts_callbacks_that_need_a_logger(make_plan: MakePlan, tmp_path: Path) -> None:
     """Only the first training is logged."""
     logger = f"+logger={{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:{tmp_path / 'log'}}}"
-    course = ("learning_rate=0.05", "max_batches=40", "trainer.log_every_n_steps=10", "update.candidates=[lower_rate]")
+    course = (*TOO_FAST, "trainer.log_every_n_steps=10", "update.candidates=[lower_rate]")
     heard: list[Progress] = []
     update = train_round(make_plan("a", *course, "callbacks=lr_monitor", logger), Supervisor(heard.append))
     assert update is not None
     assert update.withheld == ""
     notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
-    assert notes[-1] == "Trained again from the base model at learning rate 0.005."
+    assert notes[-1] == AGAIN
     assert len(list((tmp_path / "log").rglob("metrics.csv"))) == 1
 
 
@@ -245,7 +240,7 @@ class FailsAgain(Callback):
 
 
 def test_another_training_that_fails_costs_nothing(make_plan: MakePlan) -> None:
-    course = ("learning_rate=0.05", "max_batches=40", "update.candidates=[lower_rate]")
+    course = (*TOO_FAST, "update.candidates=[lower_rate]")
     fails = f"+callbacks.mine._target_={FailsAgain.__module__}.FailsAgain"
     heard: list[Progress] = []
     made = make_plan("a", *course, fails, allow_packages=("tests",))
@@ -261,17 +256,27 @@ def test_another_training_that_fails_costs_nothing(make_plan: MakePlan) -> None:
     assert update.gain_low is not None
 
 
+class Explodes(Callback):
+    """Makes a training at a learning rate of 1 diverge."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: object) -> None:
+        if trainer.optimizers[0].param_groups[0]["lr"] == 1.0:
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(float("inf"))
+
+
 def test_a_training_that_diverges_is_made_again_at_a_lower_rate(make_plan: MakePlan) -> None:
-    course = ("max_batches=40", "optimizer=sgd", "learning_rate=0.5")
+    course = (*TOO_FAST, f"+callbacks.mine._target_={Explodes.__module__}.Explodes")
     heard: list[Progress] = []
-    update = train_round(make_plan("a", *course, "update.candidates=[scale,lower_rate]"), Supervisor(heard.append))
+    made = make_plan("a", *course, "update.candidates=[scale,lower_rate]", allow_packages=("tests",))
+    update = train_round(made, Supervisor(heard.append))
     assert update is not None
     assert update.withheld == ""
     notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
-    assert notes[0] == "The training diverged: conv1.bias has values that are not finite."
-    assert notes[-1] == "Trained again from the base model at learning rate 0.05."
+    assert notes[0] == "The training diverged: head.bias has values that are not finite."
+    assert notes[-1] == AGAIN
     with pytest.raises(TrainingDiverged):
-        train_round(make_plan("b", *course, "update.candidates=[]"), Supervisor())
+        train_round(make_plan("b", *course, "update.candidates=[]", allow_packages=("tests",)), Supervisor())
 
 
 def test_in_an_experiment_the_score_is_of_the_test_split(make_plan: MakePlan) -> None:
@@ -286,18 +291,13 @@ def test_in_an_experiment_the_score_is_of_the_test_split(make_plan: MakePlan) ->
     assert update.gain_low <= update.gain <= update.gain_high
 
 
-def test_a_base_model_that_is_none(make_plan: MakePlan, tmp_path: Path) -> None:
-    path = tmp_path / "base.pt"
-    path.write_bytes(b"PK\x03\x04 not really")
-    with pytest.raises(UntrustedFileRejected):
-        train_round(make_plan("out", base_model=path), Supervisor())
-
-
 def test_too_few_classes_for_the_data(make_plan: MakePlan, tmp_path: Path) -> None:
-    path = tmp_path / "base.pt"
-    torch.save(build("simple_cnn", {"num_classes": 3}).state_dict(), path)
+    spec, path = ModelSpec("mlp", {"num_classes": 3, "image_size": 8}, ImageInput(size=8)), tmp_path / "base"
+    save(path, spec, spec.network())
+    plan = make_plan("out", base_model=path)
+    hand_over(BaseModel(spec, path, 3), plan.round.base_model_hash, plan.round.folder / BASE_WEIGHTS_FILE)
     with pytest.raises(TrainingError, match="3 classes, but the data set digits has 10"):
-        train_round(make_plan("out", base_model=path), Supervisor())
+        train_round(plan, Supervisor())
 
 
 def test_only_what_is_allowed_is_built(make_plan: MakePlan) -> None:
@@ -336,9 +336,9 @@ def test_a_model_that_was_opened_before_is_not_opened_again(make_plan: MakePlan)
     assert train_round(plan, Supervisor()) is not None
     opened = recorded(plan.round.folder, plan.round.base_model_hash)
     assert opened is not None
-    # The quarantine would refuse this file.
+    # The quarantine refuses this file.
     refused = plan.round.folder.with_name("refused")
-    refused.write_bytes(b"no model")
+    refused.write_bytes(b"PK\x03\x04 not really")
     again = changed(make_plan("second", "max_batches=2"), base_model=refused)
     with pytest.raises(UntrustedFileRejected):
         train_round(again, Supervisor())

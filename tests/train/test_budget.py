@@ -24,6 +24,7 @@ from decloud_pl.data.source import ImageSplit, SplitName
 from decloud_pl.errors import ConfigError, TrainingError, TrainingStopped
 from decloud_pl.models.base_model import BaseModel
 from decloud_pl.models.inputs import ImageInput
+from decloud_pl.models.quarantine.opened import hand_over
 from decloud_pl.rounds.planner import training_plan
 from decloud_pl.train.callbacks.delta import ProgressCallback
 from decloud_pl.train.check import check_plan
@@ -33,7 +34,7 @@ from decloud_pl.train.fit.deadline import DeadlineCallback
 from decloud_pl.train.fit.module import RoundModule
 from decloud_pl.train.fit.recipe import candidates, nodes, suits, with_chosen
 from decloud_pl.train.fit.schedule import cosine
-from decloud_pl.train.plan import BUDGET_FILE, TrainingPlan
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, BUDGET_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 from decloud_pl.train.tune.budget import Pace, choose
@@ -279,8 +280,8 @@ def train(plan: TrainingPlan) -> tuple[Any, list[Progress], Ticking]:
     return train_round(plan, Supervisor(told.append, monotonic=clock), now=0.0), told, clock
 
 
-def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, finish_by=8.0)
+def test_a_round_uses_the_time_until_its_deadline(make_plan: MakePlan) -> None:
+    plan = make_plan("out", "budget=compete", finish_by=8.0)
     update, told, clock = train(plan)
     assert update.accuracy_after > update.accuracy_before + 0.3
     assert not update.stopped_early
@@ -303,8 +304,8 @@ class SlowDigits(Digits):
         return super().load(split)
 
 
-def test_the_time_for_reading_the_held_out_part_is_counted_once(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, finish_by=100.0, allow_packages=("tests",))
+def test_the_time_for_reading_the_held_out_part_is_counted_once(make_plan: MakePlan) -> None:
+    plan = make_plan("out", "budget=compete", finish_by=100.0, allow_packages=("tests",))
     slow = {**plan.config.dataset, "_target_": f"{__name__}.SlowDigits"}
     plan = dataclasses.replace(plan, config=dataclasses.replace(plan.config, dataset=slow))
     SlowDigits.clock = clock = Ticking()
@@ -313,24 +314,18 @@ def test_the_time_for_reading_the_held_out_part_is_counted_once(make_plan: MakeP
     assert 30 < choice["seconds"] < 40
 
 
-def test_a_chosen_recipe_has_a_budget_also_if_its_conditions_do_not_hold(
-    make_plan: MakePlan, tiny_model: BaseModel
-) -> None:
+def test_a_chosen_recipe_has_a_budget_also_if_its_conditions_do_not_hold(make_plan: MakePlan) -> None:
     """Its values are in the configuration already, such as 60 epochs."""
-    plan = make_plan(
-        "out", "budget=compete", "recipe=finetune", "budget_seconds=3", base_model=tiny_model.weights, finish_by=1000.0
-    )
+    plan = make_plan("out", "budget=compete", "recipe=finetune", "budget_seconds=3", finish_by=1000.0)
     _, told, clock = train(plan)
     assert clock.time < 1010
     assert any("in 3 s" in one.note for one in told)
 
 
-def test_a_validation_every_few_batches_suits_a_recipe_with_fewer_batches(
-    make_plan: MakePlan, tiny_model: BaseModel
-) -> None:
+def test_a_validation_every_few_batches_suits_a_recipe_with_fewer_batches(make_plan: MakePlan) -> None:
     """An epoch has 41 configured batches, and 21 of the recipe."""
     course = ("budget=compete", "trainer.val_check_interval=30")
-    _, told, _ = train(make_plan("out", *course, base_model=tiny_model.weights, finish_by=8.0))
+    _, told, _ = train(make_plan("out", *course, finish_by=8.0))
     assert any("Recipe small" in one.note for one in told)
     epochs = max(one.epoch for one in told if one.stage == "fit") + 1
     assert [one.stage for one in told].count("evaluate") >= epochs - 1 >= 2
@@ -338,22 +333,22 @@ def test_a_validation_every_few_batches_suits_a_recipe_with_fewer_batches(
 
 @pytest.mark.parametrize("budget", ["compete", "documented"])  # without a deadline, as in an experiment
 def test_a_validation_every_few_batches_suits_a_recipe_that_applies_to_every_training(
-    budget: str, make_plan: MakePlan, tiny_model: BaseModel
+    budget: str, make_plan: MakePlan
 ) -> None:
     course = (f"budget={budget}", "recipe=long", "trainer.val_check_interval=30", "epochs=2")
-    update, told, _ = train(make_plan("out", *course, base_model=tiny_model.weights))
+    update, told, _ = train(make_plan("out", *course))
     assert update is not None
     assert max(one.step for one in told if one.stage == "fit") == 2 * 6  # 1,294 samples in batches of 256
     assert [one.stage for one in told].count("evaluate") >= 2
 
 
-def test_without_a_recipe_such_a_validation_is_refused(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+def test_without_a_recipe_such_a_validation_is_refused(make_plan: MakePlan) -> None:
     course = ("budget=documented", "trainer.val_check_interval=1000")
     with pytest.raises(TrainingError, match=r"val_check_interval.*must be less than or equal"):
-        train(make_plan("out", *course, base_model=tiny_model.weights))
+        train(make_plan("out", *course))
     other = ("recipe=long", "batch_size=64", "trainer.val_check_interval=1000")  # the batch size is the user's
     with pytest.raises(TrainingError, match=r"val_check_interval.*must be less than or equal"):
-        train(make_plan("other", *other, base_model=tiny_model.weights))
+        train(make_plan("other", *other))
 
 
 class Plain(LightningModule):
@@ -393,13 +388,11 @@ class Saves(Plain):
         return super().training_step(batch, index)
 
 
-def test_a_module_may_write_next_to_the_log_in_every_fit(
-    make_plan: MakePlan, tiny_model: BaseModel, tmp_path: Path
-) -> None:
+def test_a_module_may_write_next_to_the_log_in_every_fit(make_plan: MakePlan, tmp_path: Path) -> None:
     """A fit that is not logged, such as one that only measures the machine, has the round's folder instead."""
     logger = f"+logger={{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:{tmp_path / 'log'}}}"
     course = ("budget=compete", f"module._target_={__name__}.Saves", logger, "trainer.log_every_n_steps=1")
-    plan = make_plan("out", *course, base_model=tiny_model.weights, finish_by=8.0, allow_packages=("tests",))
+    plan = make_plan("out", *course, finish_by=8.0, allow_packages=("tests",))
     _, told, _ = train(plan)
     assert any("Recipe small" in one.note for one in told)
     round_, *logged = sorted(map(str, Saves.folders), key=lambda folder: "log" in Path(folder).parts)
@@ -421,9 +414,11 @@ def own_plan(tmp_path: Path, text: str, *overrides: str, base: BaseModel) -> Tra
     settings = load(["trainer=cpu", *overrides], environ=environ)
     folder = tmp_path / "out"
     folder.mkdir()
-    return training_plan(
+    plan = training_plan(
         settings, dataset=settings.dataset, base_model=base.weights, folder=folder, name="out", threads=1, finish_by=8.0
     )
+    hand_over(base, plan.round.base_model_hash, folder / BASE_WEIGHTS_FILE)
+    return plan
 
 
 @pytest.mark.parametrize("recipe", ["auto", "fast"])
@@ -503,8 +498,8 @@ def test_the_start_checks_the_module_of_each_recipe(make_plan: MakePlan) -> None
         check_plan(make_plan("out", other, allow_packages=("tests",)))
 
 
-def test_a_stored_choice_is_reused(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, finish_by=8.0)
+def test_a_stored_choice_is_reused(make_plan: MakePlan) -> None:
+    plan = make_plan("out", "budget=compete", finish_by=8.0)
     kept = {"fingerprint": plan.fingerprint(), "recipe": "small", "epochs": 2, "seconds": 7.0, "note": "As before."}
     (plan.round.folder / BUDGET_FILE).write_text(json.dumps(kept))
     _, told, _ = train(plan)
@@ -513,10 +508,8 @@ def test_a_stored_choice_is_reused(make_plan: MakePlan, tiny_model: BaseModel) -
 
 
 @pytest.mark.parametrize("fields", [{}, {"finish_by": 8.0, "given": ("trainer.max_epochs",)}])
-def test_the_documented_values_apply_otherwise(
-    fields: dict[str, Any], make_plan: MakePlan, tiny_model: BaseModel
-) -> None:
-    plan = make_plan("out", "budget=compete", base_model=tiny_model.weights, **fields)
+def test_the_documented_values_apply_otherwise(fields: dict[str, Any], make_plan: MakePlan) -> None:
+    plan = make_plan("out", "budget=compete", **fields)
     _, told, _ = train(plan)
     assert max(one.step for one in told if one.stage == "fit") == 41  # an epoch in batches of 32
     assert not (plan.round.folder / BUDGET_FILE).exists()
@@ -526,15 +519,15 @@ SGD = {"_target_": "torch.optim.SGD", "_partial_": True}
 STILL, LEARNS = {"optimizer": {**SGD, "lr": 1e-9}}, {"optimizer": {**SGD, "lr": 0.3, "momentum": 0.9}}
 
 
-def racing(make_plan: MakePlan, base: BaseModel, *, share: float, **fields: Any) -> TrainingPlan:
+def racing(make_plan: MakePlan, *, share: float, **fields: Any) -> TrainingPlan:
     """Return a plan with two recipes, of which the first one does not learn."""
-    plan = make_plan("out", "budget=compete", base_model=base.weights, **fields)
+    plan = make_plan("out", "budget=compete", **fields)
     recipe = {"candidates": {"still": STILL, "learns": LEARNS}, "race": share}
     return dataclasses.replace(plan, config=dataclasses.replace(plan.config, recipe=recipe))
 
 
-def test_the_recipe_with_the_best_model_wins_a_race(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = racing(make_plan, tiny_model, share=0.4, finish_by=20.0)
+def test_the_recipe_with_the_best_model_wins_a_race(make_plan: MakePlan) -> None:
+    plan = racing(make_plan, share=0.4, finish_by=20.0)
     update, told, clock = train(plan)
     choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
     assert choice["recipe"] == "learns"
@@ -546,9 +539,9 @@ def test_the_recipe_with_the_best_model_wins_a_race(make_plan: MakePlan, tiny_mo
 
 @pytest.mark.parametrize(("share", "finish_by"), [(0.0, 20.0), (0.1, 8.0)])
 def test_without_time_for_a_race_the_first_suitable_recipe_is_chosen(
-    share: float, finish_by: float, make_plan: MakePlan, tiny_model: BaseModel
+    share: float, finish_by: float, make_plan: MakePlan
 ) -> None:
-    plan = racing(make_plan, tiny_model, share=share, finish_by=finish_by)
+    plan = racing(make_plan, share=share, finish_by=finish_by)
     train(plan)
     choice = json.loads((plan.round.folder / BUDGET_FILE).read_bytes())
     assert choice["recipe"] == "still"
@@ -566,8 +559,8 @@ class FailsAt(torch.optim.SGD):
         return super().step(closure)
 
 
-def test_a_recipe_that_fails_does_not_take_part(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = racing(make_plan, tiny_model, share=0.4, finish_by=20.0, allow_packages=("tests",))
+def test_a_recipe_that_fails_does_not_take_part(make_plan: MakePlan) -> None:
+    plan = racing(make_plan, share=0.4, finish_by=20.0, allow_packages=("tests",))
     fails = {"optimizer": {"_target_": f"{FailsAt.__module__}.FailsAt", "_partial_": True, "lr": 0.1}}
     several = {"still": STILL, "fails": fails, "learns": LEARNS}
     config = dataclasses.replace(plan.config, recipe={**plan.config.recipe, "candidates": several})
@@ -578,8 +571,8 @@ def test_a_recipe_that_fails_does_not_take_part(make_plan: MakePlan, tiny_model:
     assert "fails" not in choice["note"]
 
 
-def test_the_winner_of_a_race_is_used_although_the_race_took_time(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = racing(make_plan, tiny_model, share=0.4, finish_by=20.0)
+def test_the_winner_of_a_race_is_used_although_the_race_took_time(make_plan: MakePlan) -> None:
+    plan = racing(make_plan, share=0.4, finish_by=20.0)
     needs = {**LEARNS, "when": {"epochs": 40}}
     recipe = {**plan.config.recipe, "candidates": {"still": STILL, "learns": needs}}
     train(dataclasses.replace(plan, config=dataclasses.replace(plan.config, recipe=recipe)))
@@ -597,8 +590,8 @@ def test_a_schedule_that_follows_the_steps_gets_fewer_spare_epochs(schedule: str
     assert choose({"own": own}, Pace(0.009, 1.0, 100), samples=1000, base=0.1).epochs == epochs
 
 
-def test_a_race_stops_on_request(make_plan: MakePlan, tiny_model: BaseModel) -> None:
-    plan = racing(make_plan, tiny_model, share=0.5, finish_by=16.0)
+def test_a_race_stops_on_request(make_plan: MakePlan) -> None:
+    plan = racing(make_plan, share=0.5, finish_by=16.0)
     told: list[Progress] = []
 
     def requested() -> bool:
@@ -642,10 +635,10 @@ runpy.run_module("decloud_pl.executors.worker", run_name="__main__")
 """
 
 
-def test_a_round_never_opens_the_test_split(make_plan: MakePlan, tiny_model: BaseModel, tmp_path: Path) -> None:
+def test_a_round_never_opens_the_test_split(make_plan: MakePlan, tmp_path: Path) -> None:
     data = ("dataset=mnist", f"data.folder={tmp_path / 'data'}", "data.download=false")
     tiny.write("mnist", tmp_path / "data", train=300)
-    plan = make_plan("out", "budget=compete", *data, base_model=tiny_model.weights, finish_by=time.time() + 3600)
+    plan = make_plan("out", "budget=compete", *data, finish_by=time.time() + 3600)
     short = dataclasses.replace(plan.config, budget_seconds=1.0)
     dataclasses.replace(plan, config=short).write(plan.round.folder)
     # The worker ends when its standard input closes.

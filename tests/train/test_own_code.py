@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -554,12 +555,15 @@ def test_a_training_resumes_bit_for_bit(stops: tuple[int, ...], course: tuple[st
         if progress.stage == "fit" and progress.step:
             steps.append(progress.step)
 
+    def has_reached(step: int) -> bool:
+        return steps[-1:] == [step]
+
     broken, resumed_at = make_setup("broken", *whole, **MINE), 1
     for stop_at in stops:
         stop = stop_at // 2 if "accumulate" in course[0] else stop_at
         steps.clear()
         with pytest.raises(TrainingStopped):
-            train(broken, supervisor=Supervisor(report, lambda stop=stop: steps[-1:] == [stop]))
+            train(broken, supervisor=Supervisor(report, partial(has_reached, stop)))
         assert steps[0] == resumed_at
         resumed_at = stop + 1
     steps.clear()

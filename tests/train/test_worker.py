@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import runpy
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.executors.update_file import read_update
 from decloud_pl.train.fit.checkpoints import usable
@@ -24,13 +26,15 @@ from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 from tests.harness.ports import free_port
 
-# A checkpoint after every batch, because a worker may be killed at any time.
-COURSE = ("epochs=3", "max_batches=30", "scheduler=cosine", "fit.checkpoint_seconds=0.000001")
+# A checkpoint after the first batch and as often as possible then, because a worker may be killed at any time. Its
+# messages are about a hundred steps ahead of what the test has read.
+OFTEN = "fit.checkpoint_seconds=0.000001"
+COURSE = ("epochs=10", "max_batches=30", "scheduler=cosine", OFTEN)
 HALF_WAY = 9
 
 
 @contextmanager
-def worker(plan: TrainingPlan, **environ: str) -> Iterator[subprocess.Popen[str]]:
+def worker(plan: TrainingPlan) -> Iterator[subprocess.Popen[str]]:
     """Start a worker like the daemon does. It ends with the block."""
     plan.write(plan.round.folder)
     process = subprocess.Popen(
@@ -39,7 +43,7 @@ def worker(plan: TrainingPlan, **environ: str) -> Iterator[subprocess.Popen[str]
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", **environ},
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
         start_new_session=True,
     )
     try:
@@ -57,30 +61,35 @@ def messages(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def run(plan: TrainingPlan, **environ: str) -> list[dict[str, Any]]:
+def run(plan: TrainingPlan) -> list[dict[str, Any]]:
     """Run a worker to its end and return its messages."""
-    with worker(plan, **environ) as process:
+    with worker(plan) as process:
         said = list(messages(process))
         assert process.wait() == 0, said
     return said
 
 
-def cut_off(plan: TrainingPlan, number: signal.Signals, step: int) -> int:
-    """Send a worker a signal at a step, and return its exit code."""
+def cut_off(plan: TrainingPlan, number: signal.Signals, step: int, *, stage: str = "fit") -> tuple[int, Update | None]:
+    """Send a worker a signal at a step of a stage. Return its exit code, and the update on record at that step."""
     with worker(plan) as process:
+        assert process.stdout is not None
+        # The worker waits where it cannot write, so on a busy machine it does not end before the signal either.
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
         for message in messages(process):
-            if message["stage"] == "fit" and message["step"] >= step:
-                process.send_signal(number)
+            if message["stage"] == stage and message["step"] >= step:
                 break
-        return process.wait()
+        update = read_update(plan.round.folder / "update.json")
+        process.send_signal(number)
+        process.stdout.read()
+        return process.wait(), update
 
 
-def train(plan: TrainingPlan) -> tuple[list[int], str, bytes]:
-    """Train the same plan in this process; return its steps and the update's CID and bytes."""
+def train(plan: TrainingPlan, *, stage: str = "fit") -> tuple[list[int], str, bytes]:
+    """Train the same plan in this process; return the steps of a stage, and the update's CID and bytes."""
     heard: list[Progress] = []
     update = train_round(plan, Supervisor(heard.append))
     assert update is not None
-    steps = [progress.step for progress in heard if progress.stage == "fit" and progress.step]
+    steps = [progress.step for progress in heard if progress.stage == stage and progress.step]
     return steps, update.cid, update.path.read_bytes()
 
 
@@ -89,12 +98,12 @@ def test_the_same_seed_gives_the_same_bytes_even_after_being_killed_and_stopped(
 ) -> None:
     whole, broken = make_plan("whole", *COURSE), make_plan("broken", *COURSE)
     steps, *expected = train(whole)
-    assert (steps[0], steps[-1]) == (1, 90)
-    assert cut_off(broken, signal.SIGKILL, HALF_WAY) == -signal.SIGKILL
-    assert cut_off(broken, signal.SIGTERM, 25) == TrainingStopped.exit_code
+    assert (steps[0], steps[-1]) == (1, 300)
+    assert cut_off(broken, signal.SIGKILL, HALF_WAY)[0] == -signal.SIGKILL
+    assert cut_off(broken, signal.SIGTERM, 25)[0] == TrainingStopped.exit_code
     assert not (broken.round.folder / "update.json").exists()
     steps, *got = train(broken)
-    assert HALF_WAY < 25 < steps[0] <= 90
+    assert HALF_WAY < 25 < steps[0] <= 300
     assert got == expected
     # A complete training is not repeated.
     (broken.round.folder / "update.pt").unlink()
@@ -105,31 +114,14 @@ def test_the_same_seed_gives_the_same_bytes_even_after_being_killed_and_stopped(
 
 def test_a_worker_that_is_stopped_in_another_training_continues_it(make_plan: Callable[..., TrainingPlan]) -> None:
     """If it is killed there, the daemon has the update of the first training."""
-    plan = make_plan(
-        "out",
-        *("learning_rate=0.05", "max_batches=40", "fit.checkpoint_seconds=0.000001"),
-        "update.candidates=[lower_rate]",
-    )
-    record = plan.round.folder / "update.json"
-
-    def cut_off_again(number: signal.Signals) -> int:
-        with worker(plan) as process:
-            for message in messages(process):
-                if message["stage"] == "choose" and message["step"] >= 10:
-                    process.send_signal(number)
-                    break
-            return process.wait()
-
-    assert cut_off_again(signal.SIGKILL) == -signal.SIGKILL
-    first = read_update(record)
+    plan = make_plan("out", "batch_size=4", "learning_rate=0.1", "update.candidates=[lower_rate]", OFTEN)
+    code, first = cut_off(plan, signal.SIGTERM, HALF_WAY, stage="choose")
+    assert code == TrainingStopped.exit_code
     assert first is not None
-    assert cut_off_again(signal.SIGTERM) == TrainingStopped.exit_code
-    assert not record.exists()
-    steps = [message["step"] for message in run(plan) if message["stage"] == "choose" and message["step"]]
-    assert steps[0] > 10
-    last = read_update(record)
-    assert last is not None
-    assert last.cid != first.cid
+    assert not (plan.round.folder / "update.json").exists()
+    steps, cid, _ = train(plan, stage="choose")
+    assert steps[0] > HALF_WAY
+    assert cid != first.cid
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another training", "absent"])

@@ -36,7 +36,7 @@ class Joining:
 
     def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
         """Return all checks of a round. ``now`` is in Unix seconds of the chain's clock, ``balance`` in lamports."""
-        return self._checks(round_, self._common(round_.dataset, now, balance, self._completion()))
+        return tuple(self._checks(round_, self._common(round_.dataset, now, balance, self._completion())))
 
     def decide(self, round_: Round, *, now: int, balance: int) -> Decision:
         """Decide about a round. If only its data set is missing, start the download."""
@@ -79,11 +79,11 @@ class Joining:
             reason=reason,
         )
 
-    def _checks(self, round_: Round, common: _Common) -> tuple[Check, ...]:
-        checks = explain(round_, self.policy.criteria, common.situation, dataset=common.dataset)
+    def _checks(self, round_: Round, common: _Common) -> Iterator[Check]:
+        for check in explain(round_, self.policy.criteria, common.situation, dataset=common.dataset):
+            yield _filled(check) if self.policy.faucet else check
         if self.base_models is not None:
-            checks = (*checks, self.base_models.check(round_, common.entry, now=common.situation.now))
-        return tuple(_filled(check) if self.policy.faucet else check for check in checks)
+            yield self.base_models.check(round_, common.entry, now=common.situation.now)
 
     def _common(self, dataset: str, now: int, balance: int, completed: Mapping[str, tuple[int, int]]) -> _Common:
         try:

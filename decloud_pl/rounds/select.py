@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -122,32 +122,29 @@ class Decision:
     passing: bool = False
 
 
-def explain(
-    round_: Round, criteria: Criteria, situation: Situation, *, dataset: str | DatasetError
-) -> tuple[Check, ...]:
-    """Return all checks of a round, in the order of their precedence.
+def explain(round_: Round, criteria: Criteria, situation: Situation, *, dataset: str | DatasetError) -> Iterator[Check]:
+    """Yield all checks of a round, in the order of their precedence. Each is made only when it is asked for.
 
     ``dataset`` is the data set to train on, or the error that explains why there is none.
     """
     resolved = dataset if isinstance(dataset, str) else None
-    return (
-        _program(situation),
-        _status(round_, situation),
-        _join_deadline(round_, situation),
-        _trainers(round_),
-        _min_reward(round_, criteria),
-        _max_reward(round_, criteria),
-        *party_rules(round_, criteria.rewards, situation.completion),
-        _dataset(round_, dataset),
-        _model_cid(round_),
-        _wanted(round_, resolved, criteria),
-        _speed(resolved, criteria, situation),
-        _profit(round_, resolved, criteria, situation),
-        _balance(criteria, situation),
-        _daily_cap(criteria, situation),
-        _slots(criteria, situation),
-        *(_own(name, why_not, round_, situation) for name, why_not in criteria.own.items()),
-    )
+    yield _program(situation)
+    yield _status(round_, situation)
+    yield _join_deadline(round_, situation)
+    yield _trainers(round_)
+    yield _min_reward(round_, criteria)
+    yield _max_reward(round_, criteria)
+    yield from party_rules(round_, criteria.rewards, situation.completion)
+    yield _dataset(round_, dataset)
+    yield _model_cid(round_)
+    yield _wanted(round_, resolved, criteria)
+    yield _speed(resolved, criteria, situation)
+    yield _profit(round_, resolved, criteria, situation)
+    yield _balance(criteria, situation)
+    yield _daily_cap(criteria, situation)
+    yield _slots(criteria, situation)
+    for name, why_not in criteria.own.items():
+        yield _own(name, why_not, round_, situation)
 
 
 def party_rules(
@@ -162,16 +159,21 @@ def party_rules(
     )
 
 
-def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
+def verdict(checks: Iterable[Check], resolved_dataset: str) -> Decision:
     """Derive the decision from the checks of `explain`.
 
-    The reason for a refusal is the first permanent failure, or the first failure if none is permanent.
+    The reason for a refusal is the first permanent failure, or the first failure if none is permanent. A permanent
+    failure ends the checks: most rounds on chain are over, and all checks of a round take 0.1 ms.
     """
-    failed = [check for check in checks if not check.passed]
-    if failed:
-        first = next((check for check in failed if check.settled), failed[0])
-        return Decision(accept=False, reason=first.detail, settled=first.settled, passing=first.passing)
-    return Decision(accept=True, reason="it fits", resolved_dataset=resolved_dataset)
+    first: Check | None = None
+    for check in checks:
+        if not check.passed:
+            first = check if check.settled else first or check
+            if first.settled:
+                break
+    if first is None:
+        return Decision(accept=True, reason="it fits", resolved_dataset=resolved_dataset)
+    return Decision(accept=False, reason=first.detail, settled=first.settled, passing=first.passing)
 
 
 def why_closed(round_: Round, now: int) -> str:

@@ -147,7 +147,7 @@ def test_too_little_money_or_no_slot_may_change() -> None:
 
 
 def test_explain_names_every_check_in_the_order_that_decides() -> None:
-    checks = explain(ROUND, ANY, SITUATION, dataset="digits")
+    checks = tuple(explain(ROUND, ANY, SITUATION, dataset="digits"))
     assert [check.name for check in checks] == [
         "program",
         "status",

@@ -49,7 +49,7 @@ def run(plain: bool, **options: Any) -> int:
         raise ConfigError(
             "`decloud-trainer start` does not run experiments.", fix="Run `python -m decloud_pl task=experiment …`."
         )
-    warn_if_covered(found)
+    warn_if_covered(found.sources)
     return run_daemon(found.settings, preset=found.preset, plain=plain)
 
 

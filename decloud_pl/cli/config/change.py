@@ -16,7 +16,6 @@ from decloud_pl.cli.ui.output import print_result, to_display
 from decloud_pl.cli.ui.prompt import ask_secret, checked_secret
 from decloud_pl.config.file import ConfigFile, parse, to_json
 from decloud_pl.config.layers import sources, sources_of
-from decloud_pl.config.load import composed
 from decloud_pl.config.names import Setting, find, names_of
 from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
@@ -96,7 +95,7 @@ def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -
 def keep_preset(name: str, *, json: bool) -> None:
     """Save a preset, and print which of its settings config.json overrides."""
     path = _keep([Change("preset", name, name)], default_home())
-    kept = warn_if_covered(composed(sources()))
+    kept = warn_if_covered(sources())
     print_result({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
 
 

@@ -33,14 +33,11 @@ def open_settings(overrides: Sequence[str]) -> Settings:
 def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
     """Compose the settings from their sources; check their values and the names of data sets in them.
 
-    ``stored`` names the settings that the command is about to save. If they refer to files, this function also checks
-    the files. If ``stored`` contains a mapping for a data set that the network does not have, this function prints a
-    warning.
+    For ``stored``, see `check_values`.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
     """
-    from decloud_pl.cli.config.dataset_names import check_names, warn_of_mappings
     from decloud_pl.config.load import composed
 
     for override in given.overrides:
@@ -48,7 +45,22 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
         if key == "sweep":
             raise ConfigError(f"sweep={value} works only in sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
     found = composed(given)
-    settings = found.settings
+    check_values(found.settings, stored)
+    return found
+
+
+def check_values(settings: Settings, stored: Collection[str] = ()) -> None:
+    """Check the names of data sets in composed settings.
+
+    ``stored`` names the settings that the command is about to save. If they refer to files, this function also checks
+    the files. If ``stored`` contains a mapping for a data set that the network does not have, this function prints a
+    warning.
+
+    Raises:
+        ConfigError: a data set is unknown, or a file is missing or unreadable.
+    """
+    from decloud_pl.cli.config.dataset_names import check_names, warn_of_mappings
+
     check_names(settings)
     new = [name for name in settings.mappings if not {"mappings", f"mappings.{name}"}.isdisjoint(stored)]
     warn_of_mappings(settings.mappings, settings.network.assumed_dialect, stored=new)
@@ -62,7 +74,6 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
         from decloud_pl.rounds.planner import make_catalog
 
         check_paths(make_catalog(settings), paths)
-    return found
 
 
 def own_address(settings: Settings) -> tuple[Pubkey | None, str]:

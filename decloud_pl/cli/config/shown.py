@@ -85,12 +85,11 @@ def value_at(settings: object, place: str) -> Any:
     return value
 
 
-def warn_if_covered(composed: Composed) -> list[str]:
+def warn_if_covered(given: Sources) -> list[str]:
     """Warn on stderr about the preset's settings that config.json overrides, and return their names.
 
     If a choice in config.json, such as ``rewards=any``, overrides a setting, the returned name is that of the group.
     """
-    given = composed.sources
     _, preset = given.files
     covering = [
         place.partition(".")[0] if place in given.defined else PLAIN_NAMES.get(entry.name, entry.name)
@@ -100,8 +99,9 @@ def warn_if_covered(composed: Composed) -> list[str]:
     kept = list(dict.fromkeys(covering))
     if kept:
         names = " ".join(f"--unset {name}" for name in kept)
+        chosen = next(layer[PRESET].value for layer in given.layers if PRESET in layer)
         print(
-            f"config.json overrides {', '.join(kept)} of the preset {composed.preset}. "
+            f"config.json overrides {', '.join(kept)} of the preset {chosen}. "
             f"To use the preset's values: decloud-trainer config {names}",
             file=sys.stderr,
         )

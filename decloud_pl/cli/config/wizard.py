@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +13,14 @@ from click import confirm
 
 from decloud_pl.chain.solana_cli import absolute
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
-from decloud_pl.cli.config.session import checked
+from decloud_pl.cli.config.dataset_names import check_names
+from decloud_pl.cli.config.session import check_values
 from decloud_pl.cli.config.shown import show
 from decloud_pl.cli.ui.output import PIPED_WIDTH, to_display
 from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose, named
 from decloud_pl.config import Settings
 from decloud_pl.config.file import ConfigFile
-from decloud_pl.config.layers import Sources, sources_of
+from decloud_pl.config.layers import sources_of
 from decloud_pl.config.load import Composed, composed
 from decloud_pl.config.names import choices, find, names_of, secret_names
 from decloud_pl.config.schema import default_home
@@ -46,8 +46,7 @@ class Wizard:
         self._file = ConfigFile(self._home)
         self._values = self._file.read()
         self._before = dict(self._values)
-        self._composed: dict[str, Composed] = {}
-        self._checked: dict[str, Composed] = {}
+        self._composed: list[Composed] = []
 
     def run(self) -> None:
         """Ask all questions, then save the answers."""
@@ -72,16 +71,16 @@ class Wizard:
         return to_display(self._shown(self._values)[name], find(name, self._home).kind)
 
     def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
-        return {entry.name: entry.value for entry in show(self._once(composed, values, self._composed))}
+        return {entry.name: entry.value for entry in show(self._compose(values))}
 
-    def _once(
-        self, make: Callable[[Sources], Composed], values: dict[str, Value], made: dict[str, Composed]
-    ) -> Composed:
-        """Return what ``make`` returns for the given values. Results are cached, because each call takes 0.2 s."""
-        key = json.dumps(values, sort_keys=True)
-        if key not in made:
-            made[key] = self._composed[key] = make(sources_of(values, self._home))
-        return made[key]
+    def _compose(self, values: Mapping[str, Value], environ: Mapping[str, str] | None = None) -> Composed:
+        """Return the settings in force with the given values. They are kept, because composing takes 0.2 s."""
+        given = sources_of(values, self._home, environ)
+        found = next((one for one in self._composed if one.sources == given), None)
+        if found is None:
+            found = composed(given)
+            self._composed.append(found)
+        return found
 
     def _keep(self, name: str, value: Value) -> None:
         """Store an answer. An answer equal to the default is not stored, so that a preset can still set the value."""
@@ -130,7 +129,7 @@ class Wizard:
                     self._keep(name, from_text(setting, read(answer), name))
                 elif answer != unset:
                     self._values[name] = from_text(setting, read(answer), name)
-                self._once(checked, self._values, self._checked)
+                check_names(self._compose(self._values).settings)
             except DecloudError:
                 self._values = before
                 raise
@@ -256,7 +255,7 @@ class Wizard:
         return make_store(choice if choice in settings.providers else settings.storage.kind, settings).check()
 
     def _settings(self) -> Settings:
-        return composed(sources_of(self._values, self._home, os.environ)).settings
+        return self._compose(self._values, os.environ).settings
 
     def _offer_keyring(self) -> None:
         """Move new secrets to the system keyring if it is usable and the user agrees."""
@@ -289,7 +288,7 @@ class Wizard:
             values.update(changed)
             for name in gone:
                 values.pop(name, None)
-            checked(sources_of(values, self._home))
+            check_values(self._compose(values).settings)
 
         self._file.edit(apply)
         for name in gone:

@@ -76,20 +76,21 @@ def both(settings: Settings, name: str) -> tuple[object, object]:
     return getattr(settings, name), getattr(settings, group)[key]
 
 
-@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("short", [True, False])
-def test_either_name_sets_the_value_in_each_layer(short: bool, layer: str, user: User) -> None:
-    user.set_all(layer, {name if short else place: 4 for name, place in NAMES.items()})
+def test_either_name_sets_the_value_in_the_weakest_layer(short: bool, user: User) -> None:
+    user.set_all("preset", {name if short else place: 4 for name, place in NAMES.items()})
     settings = user.load()
     assert {name: both(settings, name) for name in NAMES} == dict.fromkeys(NAMES, (4, 4))
 
 
 @pytest.mark.parametrize(("weak", "strong"), PAIRS)
-@pytest.mark.parametrize("crossed", [False, True])
-def test_the_stronger_layer_wins(weak: str, strong: str, crossed: bool, user: User) -> None:
-    names, places = list(NAMES), list(NAMES.values())
-    user.set_all(weak, dict.fromkeys(names if crossed else places, 3))
-    user.set_all(strong, dict.fromkeys(places if crossed else names, 6))
+def test_the_stronger_layer_wins(weak: str, strong: str, user: User) -> None:
+    """For two of the values, the weak layer uses the short name; for the other two, the strong layer."""
+    pairs = [
+        pair if number % 2 else pair[::-1] for number, pair in enumerate(NAMES.items(), PAIRS.index((weak, strong)))
+    ]
+    user.set_all(weak, {name: 3 for name, _ in pairs})
+    user.set_all(strong, {name: 6 for _, name in pairs})
     settings = user.load()
     assert {name: both(settings, name) for name in NAMES} == dict.fromkeys(NAMES, (6, 6))
 
@@ -122,19 +123,13 @@ def test_both_names_may_have_the_same_value(user: User) -> None:
     assert both(user.load(), "epochs") == (3, 3)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_all_batches_are_zero_or_one_as_a_share(layer: str, user: User) -> None:
-    user.sets("config.json" if layer != "preset" else "preset", "seed", 1)
-    user.sets(layer, "max_batches", 0)
-    assert both(user.load(), "max_batches") == (0, 1.0)
-
-
 def test_what_a_short_name_cannot_show(user: User) -> None:
     user.sets("config.json", "trainer.limit_train_batches", 0.5)
-    assert both(user.load(), "max_batches") == (None, 0.5)
     for given in (sources(environ=user.environ), sources(["trainer.limit_train_batches=0.25"], environ=user.environ)):
-        shown = {entry.name: (entry.value, entry.origin) for entry in show(composed(given))}
+        found = composed(given)
+        shown = {entry.name: (entry.value, entry.origin) for entry in show(found)}
         value, origin = (0.25, "command line") if given.overrides else (0.5, "config.json")
+        assert both(found.settings, "max_batches") == (None, value)
         assert shown["max_batches"] == (None, origin)
         assert shown["trainer.limit_train_batches"] == (value, origin)
     with pytest.raises(ConfigError, match=r"trainer\.limit_train_batches must be .*\(got 0\)"):
@@ -142,9 +137,10 @@ def test_what_a_short_name_cannot_show(user: User) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_old_names_of_the_packages_own_keys(layer: str, user: User) -> None:
-    user.set_all(layer, OLD)
+def test_old_names_of_the_packages_own_keys_and_all_batches_as_zero(layer: str, user: User) -> None:
+    user.set_all(layer, {**OLD, "max_batches": 0})
     settings = user.load()
+    assert both(settings, "max_batches") == (0, 1.0)
     for name, value in OLD.items():
         key = name.partition(".")[2]
         assert getattr(settings.fit, key) == value
@@ -257,21 +253,12 @@ def test_short_names_stay_when_the_choice_changes(user: User) -> None:
     assert load(["optimizer=sgd"], environ=user.environ).learning_rate == 0.001
 
 
-@pytest.mark.parametrize(
-    ("layer", "name", "value", "given"),
-    [
-        ("preset", "epochs", 2, ("trainer.max_epochs",)),
-        ("config.json", "learning_rate", 0.5, ("optimizer.lr",)),
-        ("environment", "batch_size", 8, ("datamodule.batch_size",)),
-        ("command line", "optimizer", "sgd", ("optimizer",)),
-        ("command line", "trainer.compile", "true", ("fit.compile",)),
-        ("config.json", "min_reward", "0.1", ()),
-    ],
-)
-def test_what_was_given_is_named_as_lightning_does(
-    layer: str, name: str, value: object, given: tuple[str, ...], user: User
-) -> None:
-    user.sets(layer, name, value)
+def test_what_was_given_is_named_as_lightning_does(user: User) -> None:
+    user.sets("preset", "epochs", 2)
+    user.set_all("config.json", {"learning_rate": 0.5, "min_reward": "0.1"})
+    user.sets("environment", "batch_size", 8)
+    user.set_all("command line", {"scheduler": "cosine", "trainer.compile": "true"})
+    given = ("datamodule.batch_size", "fit.compile", "optimizer.lr", "scheduler", "trainer.max_epochs")
     assert user.load().given == given
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ from tests.cli.terminal import Terminal
 from tests.data.user_folders import write_table
 
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=12")
+
+
+@pytest.fixture
+def hydra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what Hydra changes in this process. Its log handler writes to the standard output of a single test."""
+    monkeypatch.setattr("sys.argv", ["decloud_pl"])
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def test_the_score_is_the_validators(tmp_path: Path) -> None:
@@ -154,6 +166,7 @@ def test_the_data_sets_values_on_the_command_line(tmp_path: Path) -> None:
                 dataset_node(compose([*words, "+dataset.text=review"]))
 
 
+@pytest.mark.usefixtures("hydra")
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "fonts"))
@@ -240,6 +253,7 @@ def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([*QUICK, "+callbacks.mine=3"], "The configuration node 3 has no _target_."),
         ([*QUICK, "base_model=/nowhere.pt"], "The file /nowhere.pt does not exist. Correct base_model."),
         (["base_model=x.pt"], "base_model applies only to experiments"),
         ([*QUICK, "+modl=x"], "Did you mean 'model'?"),
@@ -252,6 +266,7 @@ def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
         ([*QUICK, "model=text_bag"], "text"),
     ],
 )
+@pytest.mark.usefixtures("hydra")
 def test_what_is_wrong_is_one_sentence(
     arguments: list[str],
     words: str,
@@ -259,10 +274,13 @@ def test_what_is_wrong_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    work = tmp_path / "working directory"
+    work.mkdir()
+    monkeypatch.chdir(work)
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["decloud_pl"])
     assert main(arguments) != 0
     assert words in capsys.readouterr().err
+    assert list(work.iterdir()) == [], "Hydra writes its log into the working directory by default"
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import base64
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -227,19 +227,34 @@ def test_the_proxy_itself_may_speak_tls(
     assert proxy.logins == ["Basic " + base64.b64encode(b"me:secret").decode()]
 
 
-@every_client
-@pytest.mark.parametrize(
-    ("certificates", "is_trusted"),
-    [
-        ({"REQUESTS_CA_BUNDLE": CA}, True),
-        ({"CURL_CA_BUNDLE": CA}, True),
-        ({"REQUESTS_CA_BUNDLE": CA, "SSL_CERT_FILE": OTHER_CA}, True),
-        ({"REQUESTS_CA_BUNDLE": OTHER_CA, "SSL_CERT_FILE": CA}, False),
-        ({"SSL_CERT_FILE": OTHER_CA}, False),
-        ({}, False),
-    ],
-    ids=["requests", "curl", "first", "first-wrong", "wrong", "system"],
-)
+def with_cases(names: str, cases: Mapping[str, object], few: Collection[str]) -> pytest.MarkDecorator:
+    """Parametrize with clients and cases. Apprise takes half a second to start, so it gets only a ``few`` cases."""
+    found = [(client, name) for client in CLIENTS for name in cases if client is not by_notification or name in few]
+    return pytest.mark.parametrize(
+        f"client,{names}",
+        [
+            pytest.param(
+                client,
+                *(cases[name] if isinstance(cases[name], tuple) else [cases[name]]),
+                id=f"{name}-{name_of(client)}",
+                marks=[pytest.mark.slow] if client is by_notification else [],
+            )
+            for client, name in found
+        ],
+    )
+
+
+CERTIFICATES_GIVEN = {
+    "requests": ({"REQUESTS_CA_BUNDLE": CA}, True),
+    "curl": ({"CURL_CA_BUNDLE": CA}, True),
+    "first": ({"REQUESTS_CA_BUNDLE": CA, "SSL_CERT_FILE": OTHER_CA}, True),
+    "first-wrong": ({"REQUESTS_CA_BUNDLE": OTHER_CA, "SSL_CERT_FILE": CA}, False),
+    "wrong": ({"SSL_CERT_FILE": OTHER_CA}, False),
+    "system": ({}, False),
+}
+
+
+@with_cases("certificates,is_trusted", CERTIFICATES_GIVEN, few=("first", "first-wrong"))
 def test_certificates_count_on_this_machine_too(
     client: Client,
     certificates: dict[str, str],
@@ -261,8 +276,7 @@ def test_certificates_count_on_this_machine_too(
     assert proxy.seen == []
 
 
-@every_client
-@pytest.mark.parametrize("exempt", ["", "*", "elsewhere.test", "localhost"])
+@with_cases("exempt", {one or "empty": one for one in ("", "*", "elsewhere.test", "localhost")}, few=("empty",))
 def test_this_machine_is_reached_directly(
     client: Client,
     exempt: str,
@@ -300,8 +314,7 @@ WRONG = {
 }
 
 
-@every_client
-@pytest.mark.parametrize(("given", "words"), WRONG.values(), ids=WRONG)
+@with_cases("given,words", WRONG, few=("socks", "missing"))
 def test_a_wrong_variable_is_named_before_anything_is_sent(
     client: Client, given: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -282,6 +282,12 @@ async def try_channels(urls: str | None) -> list[tuple[str, bool]]:
     return list(zip(services, taken, strict=True))
 
 
+def split(urls: str) -> list[str]:
+    """Return the addresses in the secret ``notify_urls``. An address may itself contain commas."""
+    parts = (part.strip(",") for part in re.split(rf"\s+|{COMMA_BETWEEN_URLS}", urls))
+    return [url for url in parts if url]
+
+
 async def _addresses(urls: str, seconds: float) -> tuple[list[Address], list[str]]:
     """Return the user's addresses and the names of their services."""
     if find_spec("apprise") is None:
@@ -289,8 +295,7 @@ async def _addresses(urls: str, seconds: float) -> tuple[list[Address], list[str
             "notify_urls is set, but the package apprise is not installed.",
             fix="Install it with `pip install 'decloud_pl[notify]'`, or unset notify_urls.",
         )
-    parts = (part.strip(",") for part in re.split(rf"\s+|{COMMA_BETWEEN_URLS}", urls))
-    addresses = [Address(url, seconds) for url in parts if url]
+    addresses = [Address(url, seconds) for url in split(urls)]
     services = await asyncio.gather(*(address.check() for address in addresses))
     if not all(services):
         raise ConfigError(

@@ -24,20 +24,23 @@ def settings_of(*arguments: str) -> Settings:
     ("arguments", "expected"),
     [
         (["--preset", "quick-test"], {"max_batches": 50, "datasets": ["cifar10", "mnist", "digits"]}),
-        (["--dataset", "mnist,cifar10"], {"datasets": ["mnist", "cifar10"]}),
-        (["--min-reward", "0.05"], {"rewards.min": "0.05"}),
-        (["--max-reward", "2"], {"rewards.max": "2"}),
-        (["--epochs", "3"], {"epochs": 3}),
-        (["--max-parallel", "4"], {"max_concurrent_rounds": 4}),
-        (["--no-auto-train"], {"auto_train": False, "auto_claim": True}),
-        (["--no-auto-claim"], {"auto_train": True, "auto_claim": False}),
+        (
+            ["--dataset", "mnist,cifar10", "--min-reward", "0.05", "--max-reward", "2", "--no-auto-train"],
+            {"datasets": ["mnist", "cifar10"], "rewards.min": "0.05", "rewards.max": "2"}
+            | {"auto_train": False, "auto_claim": True},
+        ),
+        (
+            ["--epochs", "3", "--max-parallel", "4", "--no-auto-claim"],
+            {"epochs": 3, "max_concurrent_rounds": 4, "auto_train": True, "auto_claim": False},
+        ),
         (["--", "epochs=3", "optimizer=sgd"], {"epochs": 3}),
         (["epochs=3", "--min-reward", "1", "seed=4"], {"epochs": 3, "rewards.min": "1", "seed": 4}),
-        (["--epochs", "3", "epochs=4"], {"epochs": 4}),
+        (["--epochs", "3", "epochs=4", "--min-reward", "0.2", "min_reward=0.3"], {"epochs": 4, "rewards.min": "0.3"}),
         (["--preset", "high-reward", "--min-reward", "0.2"], {"rewards.min": "0.2"}),
-        (["min_reward=0.3", "max_reward=3"], {"rewards.min": "0.3", "rewards.max": "3"}),
-        (["--min-reward", "0.2", "min_reward=0.3"], {"rewards.min": "0.3"}),
-        (["keypair_path=~/my key.json"], {"wallet.keypair_path": "~/my key.json"}),
+        (
+            ["min_reward=0.3", "max_reward=3", "keypair_path=~/my key.json"],
+            {"rewards.min": "0.3", "rewards.max": "3", "wallet.keypair_path": "~/my key.json"},
+        ),
     ],
 )
 def test_options(arguments: list[str], expected: dict[str, object], home: Any) -> None:
@@ -48,22 +51,18 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        # tests/cli/test_usage.py has more of these.
         (["--epochs", "many"], 3, '--epochs must be a whole number (got "many").'),
-        (["--epochs", "0"], 3, "epochs must be at least 1 (got 0)."),
         (["--max-parallel", "-1"], 3, "--max-parallel must be at least 1 (got -1)."),
         (["--min-reward", "1,5"], 3, "'1,5' is not an amount in SOL"),
-        (["--dataset", "mnits"], 3, "--dataset: unknown data set 'mnits'. Did you mean 'mnist'?"),
-        (["--preset", "image"], 3, "Unknown preset 'image'."),
         (["--no-auto"], 2, "No such option '--no-auto'. Did you mean one of: '--no-auto-claim', '--no-auto-train'?"),
         (["--fast"], 2, "No such option '--fast'."),
         (["--epoch", "2"], 2, "No such option '--epoch'. Did you mean '--epochs'?"),
         (["--epochs"], 2, "Option '--epochs' requires an argument. See `decloud-trainer start --help`."),
         (["fast"], 3, "'fast' does not have the form KEY=VALUE"),
-        (["+unknown=1"], 3, "Unknown setting 'unknown'."),
         (["+epoch=1"], 3, "Unknown setting 'epoch'. Did you mean 'epochs'?"),
         (["private_key=abc"], 3, "private_key is a secret, so it is not allowed on a command line"),
         (["wallet.keypair_path=/there/is/none"], 4, "/there/is/none does not exist."),
-        ([], 4, "No private key found."),
     ],
 )
 def test_wrong_options(arguments: list[str], code: int, words: str, run: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,13 @@ def test_each_choice_looks_at_its_own_place(kind: str, keys: dict[str, Wallet]) 
     assert opened([f"wallet={kind}"]).address == keys[kind].address
 
 
-@pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli", "keypair"])
-def test_the_old_name_of_a_choice_works(kind: str, keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
-    if kind == "keypair":  # this wallet reads the environment first
-        monkeypatch.delenv("DECLOUD_PRIVATE_KEY")
-    assert opened([f"wallet.kind={kind}"]).address == keys[kind].address
+def test_the_old_name_of_a_choice_works(keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = open_settings(["wallet.kind=environment"])
+    for kind in (settings.wallet.kind, "keyring", "solana-cli"):
+        config = replace(settings.wallet, kind=kind)
+        assert open_wallet(config, settings.secrets).address == keys[kind].address
+    monkeypatch.delenv("DECLOUD_PRIVATE_KEY")  # this wallet reads the environment first
+    assert opened(["wallet.kind=keypair"]).address == keys["keypair"].address
 
 
 @pytest.mark.parametrize("override", ["wallet=solana-cli", "keypair_path=usb://ledger"])
@@ -147,27 +150,20 @@ def test_no_choice_takes_another_ones_key(
     desktop.held.clear()
     (tmp_path / ".config" / "solana" / "cli" / "config.yml").unlink()
     assert keys
+    settings = open_settings([])
     for kind, words in (
         ("environment", "DECLOUD_PRIVATE_KEY is not set"),
         ("keyring", "has no private_key"),
         ("solana-cli", "does not name an existing key file"),
     ):
         with pytest.raises(WalletError, match=words):
-            opened([f"wallet={kind}"])
+            open_wallet(replace(settings.wallet, kind=kind), settings.secrets)
 
 
 @pytest.mark.usefixtures("home")
 def test_another_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"wallet\.kind must be .*'paper'"):
         open_settings(["wallet.kind=paper"])
-
-
-@pytest.mark.usefixtures("home")
-def test_the_rewards_that_can_be_chosen() -> None:
-    assert open_settings(["rewards=any"]).rewards.min_lamports == 0
-    assert open_settings(["rewards=high"]).rewards.min_lamports == 100_000_000
-    profitable = open_settings(["rewards=profitable", "rewards.watts=65"]).rewards
-    assert (profitable.min_profit, profitable.watts, profitable.min) == ("0.000001", 65, "0")
 
 
 def test_an_experiment_of_ones_own(home: Path) -> None:

@@ -106,16 +106,15 @@ def test_it_can_be_a_fallback(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("token", [TOKEN, "a-token-of-nobody"])
 def test_doctor_checks_it(
-    token: str, chosen: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    chosen: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("ARCHIVE_TOKEN", token)
+    monkeypatch.setenv("ARCHIVE_TOKEN", "a-token-of-nobody")
     main(["doctor", "--json", "network.rpc_url=http://127.0.0.1:9", *chosen])
     (found,) = [one for one in json.loads(capsys.readouterr().out)["findings"] if one["name"] == "storage"]
-    assert found["verdict"] == ("ok" if token == TOKEN else "problem")
+    assert found["verdict"] == "problem"
     assert "archive" in found["detail"]
-    assert token not in str(found)
+    assert "a-token-of-nobody" not in str(found)
 
 
 async def test_the_daemon_publishes_with_it(chosen: list[str], archive: FakeArchive, world: World) -> None:
@@ -161,8 +160,9 @@ def test_its_secret_is_a_secret(
     with pytest.raises(ConfigError, match="is a secret, so it is not allowed on a command line"):
         load([*settings, "archive_token=abc"])
     monkeypatch.setenv("DECLOUD_ARCHIVE_TOKEN", "exported")
-    assert load(settings).secrets.get("archive_token") == "exported"
-    assert "exported" not in repr(load(settings))
+    exported = load(settings)
+    assert exported.secrets.get("archive_token") == "exported"
+    assert "exported" not in repr(exported)
     environ = {"DECLOUD_HOME": str(home), "ARCHIVE_TOKEN": TOKEN, "DECLOUD_ARCHIVE_TOKEN": TOKEN, "LANG": "C"}
     forget_secrets(environ)
     assert environ == {"DECLOUD_HOME": str(home), "LANG": "C"}

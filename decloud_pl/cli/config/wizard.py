@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from decloud_pl.cli.ui.output import PIPED_WIDTH, to_display
 from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose, named
 from decloud_pl.config import Settings
 from decloud_pl.config.file import ConfigFile
-from decloud_pl.config.layers import sources_of
+from decloud_pl.config.layers import Sources, sources_of
 from decloud_pl.config.load import Composed, composed
 from decloud_pl.config.names import choices, find, names_of, secret_names
 from decloud_pl.config.schema import default_home
@@ -76,11 +77,16 @@ class Wizard:
     def _compose(self, values: Mapping[str, Value], environ: Mapping[str, str] | None = None) -> Composed:
         """Return the settings in force with the given values. They are kept, because composing takes 0.2 s."""
         given = sources_of(values, self._home, environ)
-        found = next((one for one in self._composed if one.sources == given), None)
+        found = next((one for one in self._composed if self._plain(one.sources) == self._plain(given)), None)
         if found is None:
             found = composed(given)
             self._composed.append(found)
-        return found
+        return replace(found, settings=replace(found.settings, secrets=given.secrets), sources=given)
+
+    def _plain(self, given: Sources) -> Sources:
+        """Return the sources without the secrets, which are not part of the composed tree."""
+        secrets = secret_names(self._home)
+        return replace(given, assignments={name: one for name, one in given.assignments.items() if name not in secrets})
 
     def _keep(self, name: str, value: Value) -> None:
         """Store an answer. An answer equal to the default is not stored, so that a preset can still set the value."""

@@ -227,19 +227,16 @@ def test_the_proxy_itself_may_speak_tls(
     assert proxy.logins == ["Basic " + base64.b64encode(b"me:secret").decode()]
 
 
-def with_cases(names: str, cases: Mapping[str, object], few: Collection[str]) -> pytest.MarkDecorator:
+def with_cases(names: str, cases: Mapping[str, Sequence[object]], *, few: Collection[str]) -> pytest.MarkDecorator:
     """Parametrize with clients and cases. Apprise takes half a second to start, so it gets only a ``few`` cases."""
-    found = [(client, name) for client in CLIENTS for name in cases if client is not by_notification or name in few]
+    marks = {by_notification: [pytest.mark.slow]}
     return pytest.mark.parametrize(
         f"client,{names}",
         [
-            pytest.param(
-                client,
-                *(cases[name] if isinstance(cases[name], tuple) else [cases[name]]),
-                id=f"{name}-{name_of(client)}",
-                marks=[pytest.mark.slow] if client is by_notification else [],
-            )
-            for client, name in found
+            pytest.param(client, *case, id=f"{name}-{name_of(client)}", marks=marks.get(client, []))
+            for client in CLIENTS
+            for name, case in cases.items()
+            if client is not by_notification or name in few
         ],
     )
 
@@ -276,7 +273,7 @@ def test_certificates_count_on_this_machine_too(
     assert proxy.seen == []
 
 
-@with_cases("exempt", {one or "empty": one for one in ("", "*", "elsewhere.test", "localhost")}, few=("empty",))
+@with_cases("exempt", {one or "empty": (one,) for one in ("", "*", "elsewhere.test", "localhost")}, few=("empty",))
 def test_this_machine_is_reached_directly(
     client: Client,
     exempt: str,

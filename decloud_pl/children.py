@@ -288,6 +288,21 @@ def end_imports() -> None:
         gc.enable()
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Disable garbage collection in the block, which imports torch in a process that may be the user's own.
+
+    Unlike `begin_imports`, this has no effect after the block.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _collect_the_last() -> None:
     gc.collect()  # so that files that were not closed are flushed
     gc.freeze()

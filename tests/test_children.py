@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import psutil
 import pytest
 from solders.keypair import Keypair
 
-from decloud_pl.children import Child, child_environment, output_of
+from decloud_pl.children import Child, child_environment, output_of, uncollected
 from decloud_pl.config.layers import variable_of
 from decloud_pl.config.names import secret_names
 from decloud_pl.errors import TrainingStopped
@@ -264,3 +265,13 @@ def test_what_a_daemon_holds_is_closed_to_other_processes(program: str, *, reada
     assert "PermissionError" in seen.stderr
     (core,) = [line.split() for line in limits.splitlines() if "core file" in line]
     assert core[4] == "0"
+
+
+def test_uncollected_leaves_the_collector_as_it_was() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

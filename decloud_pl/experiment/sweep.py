@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import traceback
 from collections.abc import MutableMapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decloud_pl.children import begin_imports
 from decloud_pl.config.layers import Sources, sources, variable_of
 from decloud_pl.config.load import Composed, composed
 from decloud_pl.config.names import SWEEP, choices, secret_names, storages
@@ -43,6 +45,8 @@ def job(_: DictConfig) -> float:
         The accuracy after the update, which sweepers maximize. If there is no score, the result is NaN, ``result.json``
         states the reason, and the sweep continues.
     """
+    if "torch" not in sys.modules:  # a launcher has started this process, and its main module is not ours
+        begin_imports()
     from hydra.core.hydra_config import HydraConfig
 
     from decloud_pl.experiment.run import parameters_of, run_experiment

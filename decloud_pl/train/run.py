@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from decloud_pl.children import uncollected
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.models.base_model import BaseModel
@@ -94,15 +95,16 @@ def _train(
     supervisor: Supervisor,
     judged: Callable[[Update], None],
 ) -> Update | None:
-    import torch
-    from lightning.pytorch import seed_everything
+    with uncollected():
+        import torch
+        from lightning.pytorch import seed_everything
 
-    from decloud_pl.train.callbacks.delta import trained_network
-    from decloud_pl.train.callbacks.in_round import RoundCallbacks
-    from decloud_pl.train.fit.setup import FitSetup
-    from decloud_pl.train.fit.trainer import quiet
-    from decloud_pl.train.score.finish import Finisher
-    from decloud_pl.train.tune.choose import tuned
+        from decloud_pl.train.callbacks.delta import trained_network
+        from decloud_pl.train.callbacks.in_round import RoundCallbacks
+        from decloud_pl.train.fit.setup import FitSetup
+        from decloud_pl.train.fit.trainer import quiet
+        from decloud_pl.train.score.finish import Finisher
+        from decloud_pl.train.tune.choose import tuned
 
     quiet()
     torch.set_num_threads(plan.round.threads)

@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 from decloud_pl import __version__
+from decloud_pl.children import begin_imports
 
+# The reference imports torch, and a build ends soon.
+begin_imports()
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 # Defaults are shown, not what this machine sets.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from decloud_pl.__main__ import main
 from decloud_pl.cli import main as trainer
 from decloud_pl.cli.hydra_run import shown_overrides
 from decloud_pl.config.layers import sources
@@ -37,22 +40,45 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
 RPC = "https://rpc.example.org/?api-key=noFileMayHoldThisEither"
 MIRROR = "https://mirror.example.org/aMirrorsKeyThatNoFileMayHold/data"
 SWEEPS = sorted(config_dir().glob("sweep/*.yaml"))
+# SQLAlchemy and Optuna warn about themselves when they are imported.
+MARKS = {"ray": pytest.mark.ray, "optuna": pytest.mark.filterwarnings("ignore")}
 VARIED = {"basic": {"optimizer.lr", "trainer.max_epochs"}, "optuna": {"optimizer.lr", "optimizer._target_"}}
 
 
-def sweep(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m decloud_pl -m`` for a user with secrets, and with short trainings."""
-    home.mkdir(exist_ok=True)
-    config = home / "config.json"
-    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR, "trainer": "cpu"}))
-    config.chmod(0o600)
-    own = {"DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY, "DECLOUD_MAX_BATCHES": "2"}
+def user(home: Path, **environ: str) -> dict[str, str]:
+    """Write the settings of a user with secrets and short trainings. Return the user's environment."""
     # In the searched folder, so that the search includes files that a launcher leaves in the working directory.
-    work = home / "work"
-    work.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "decloud_pl", "-m", *words]
-    every = {**os.environ, **own, **environ}
-    return subprocess.run(command, cwd=work, env=every, capture_output=True, text=True, check=False)
+    (home / "work").mkdir(parents=True, exist_ok=True)
+    config = home / "config.json"
+    config.write_text(
+        json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR, "trainer": "cpu", "model": "mlp"})
+    )
+    config.chmod(0o600)
+    return {"DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY, "DECLOUD_MAX_BATCHES": "2", **environ}
+
+
+@pytest.fixture
+def _logging() -> Iterator[None]:
+    """Undo what Hydra does to the root logger, because its handlers write to the test's standard output."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def sweep(_logging: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """A function that works like ``python -m decloud_pl -m`` for a `user`, but in this process."""
+
+    def run(home: Path, *words: str, **environ: str) -> int:
+        for name, value in user(home, **environ).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["decloud_pl"])
+        monkeypatch.chdir(home / "work")
+        return main(["-m", *words])
+
+    return run
 
 
 def holding(folder: Path, secrets: list[str]) -> list[str]:
@@ -75,16 +101,20 @@ IN_THE_ENVIRONMENT = {
     "DECLOUD_NETWORK_FALLBACK_RPC_URLS": f"https://a.example.org,{RPC}",
     "DECLOUD_DATA_MIRROR": MIRROR,
 }
-STARTED = {"joblib": 2, "submitit": 2}
-"""The least number of processes that a launcher starts for two runs."""
+STARTED = {"joblib": 2, "submitit": 2, "ray": 2}
+"""The least number of processes that a launcher starts for two runs. The others train in the user's own process."""
 
 
 @pytest.mark.parametrize(
     "file",
-    [pytest.param(path, id=path.stem, marks=[pytest.mark.ray] if path.stem == "ray" else []) for path in SWEEPS],
+    [pytest.param(path, id=path.stem, marks=MARKS.get(path.stem, ())) for path in SWEEPS],
 )
 def test_a_sweep_as_its_file_says(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: Path,
+    sweep: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     launcher = file.stem
     (words,) = re.findall(r"python -m decloud_pl -m (sweep=\w+)$", file.read_text(), re.MULTILINE)
@@ -93,9 +123,17 @@ def test_a_sweep_as_its_file_says(
     customised, home = tmp_path / "customised", tmp_path / "home"
     customised.mkdir()
     (customised / "sitecustomize.py").write_text(NOTE_ENVIRONMENT)
-    done = sweep(home, words, PYTHONPATH=str(customised), **IN_THE_ENVIRONMENT)
-    assert done.returncode == 0, done.stderr
-    assert "after %" in done.stdout
+    path = os.pathsep.join(filter(None, (str(customised), os.environ.get("PYTHONPATH"))))
+    given = {"PYTHONPATH": path, **IN_THE_ENVIRONMENT}
+    if launcher in STARTED:
+        command = [sys.executable, "-m", "decloud_pl", "-m", words]
+        environ = {**os.environ, **user(home, **given)}
+        done = subprocess.run(command, cwd=home / "work", env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "after %" in done.stdout
+    else:
+        assert sweep(home, words, **given) == 0
+        assert "after %" in capsys.readouterr().out
     monkeypatch.setenv("DECLOUD_HOME", str(home))
     assert trainer(["sweeps", "--json", "--csv", str(home / "t.csv"), "--plot", str(home / "p.png")]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -112,9 +150,10 @@ def test_a_sweep_as_its_file_says(
     assert holding(home, secrets) == []
     assert list((home / "work").iterdir()) == []
     environments = {path: path.read_text() for path in customised.glob("*.environ")}
-    (own,) = (path for path, text in environments.items() if KEY in text)  # the user's own process
-    environments.pop(own)
-    assert len(environments) >= STARTED.get(launcher, 0)
+    if launcher in STARTED:
+        (own,) = (path for path, text in environments.items() if KEY in text)  # the user's own process
+        environments.pop(own)
+        assert len(environments) >= STARTED[launcher]
     assert not [path for path, text in environments.items() if any(secret in text for secret in secrets)]
     assert all("DECLOUD_MAX_BATCHES=2" in text for text in environments.values())
 
@@ -125,16 +164,22 @@ def test_a_secret_in_a_file_would_be_found(tmp_path: Path) -> None:
     assert holding(tmp_path, [KEY]) == [str(tmp_path / "a" / "b.log")]
 
 
-def test_no_secret_is_shown(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_logging")
+def test_no_secret_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"pinata_jwt": JWT}))
     (tmp_path / "config.json").chmod(0o600)
-    environ = {**os.environ, "DECLOUD_HOME": str(tmp_path), "DECLOUD_PRIVATE_KEY": KEY, "PINATA_API_KEY": KEY}
-    for flags in (["--cfg", "job"], ["--cfg", "all"], ["--cfg", "job", "--resolve"], ["--info", "all"]):
-        command = [sys.executable, "-m", "decloud_pl", *flags]
-        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "epochs" in done.stdout + done.stderr
-        assert not [secret for secret in (KEY, JWT) if secret in done.stdout + done.stderr]
+    environ = {"DECLOUD_HOME": str(tmp_path), "DECLOUD_PRIVATE_KEY": KEY, "PINATA_API_KEY": KEY}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["decloud_pl"])
+    monkeypatch.chdir(tmp_path)
+    for flags in (["--cfg", "all"], ["--cfg", "job", "--resolve"], ["--info", "all"]):
+        assert main(flags) == 0
+        shown = "".join(capsys.readouterr())
+        assert "epochs" in shown
+        assert not [secret for secret in (KEY, JWT) if secret in shown]
     assert holding(tmp_path, [KEY, JWT]) == []
 
 
@@ -172,14 +217,15 @@ def test_each_job_has_the_addresses_again(tmp_path: Path) -> None:
     assert (settings.data.mirror, settings.dataset["entry"]["downloads"][0]["urls"]) == (f"{MIRROR}/2", [MIRROR])
 
 
-def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    done = sweep(tmp_path, "task=experiment", "learning_rate=1e-3,1e30")
-    assert done.returncode == 10, done.stderr
+def test_one_that_fails_does_not_stop_the_others(
+    sweep: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(tmp_path, "task=experiment", "learning_rate=1e-3,1e30") == 10
     (folder,) = (tmp_path / "sweeps").iterdir()
     results = [json.loads((folder / name / "result.json").read_text()) for name in "01"]
     assert results[0]["error"] is None
     assert "Lower learning_rate" in results[1]["error"]
-    assert "failed" in done.stdout
+    assert "failed" in capsys.readouterr().out
 
 
 def run_job(folder: Path, task: list[str]) -> None:
@@ -240,7 +286,9 @@ def test_a_run_whose_own_code_fails_is_a_row_of_the_table(
     assert "aMirrorsKey" not in caplog.text
 
 
-def test_every_data_set_is_downloaded_before_the_sweep(tmp_path: Path) -> None:
+def test_every_data_set_is_downloaded_before_the_sweep(
+    sweep: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An experiment cannot download it from the mirror, because the mirror's address may contain a key."""
     tiny.write("mnist", tmp_path / "data")
     (tmp_path / "empty").mkdir()
@@ -248,10 +296,11 @@ def test_every_data_set_is_downloaded_before_the_sweep(tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         mirror = f"http://127.0.0.1:{server.server_port}/key"
-        done = sweep(tmp_path, "task=experiment", "seed=1,2", "dataset=mnist,kmnist", DECLOUD_DATA_MIRROR=mirror)
+        code = sweep(tmp_path, "task=experiment", "seed=1,2", "dataset=mnist,kmnist", DECLOUD_DATA_MIRROR=mirror)
         server.shutdown()
-    assert done.returncode == 8
-    assert "of the data set kmnist cannot be downloaded (127.0.0.1: the server returned HTTP 404)" in done.stderr
+    assert code == 8
+    said = "of the data set kmnist cannot be downloaded (127.0.0.1: the server returned HTTP 404)"
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "sweeps").exists()
 
 
@@ -286,13 +335,20 @@ def test_data_sets_are_the_first_values_that_are_checked(tmp_path: Path) -> None
         ([f"data.mirror={MIRROR}"], "decloud-trainer config --set data.mirror=-"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(overrides: list[str], words: str, tmp_path: Path) -> None:
-    done = sweep(tmp_path, *([] if overrides[0].startswith(("task", "sweep")) else ["task=experiment"]), *overrides)
-    assert done.returncode == 3
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert words in done.stderr
-    assert "aMirrorsKey" not in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_is_wrong_is_said_before_anything_runs(
+    overrides: list[str],
+    words: str,
+    sweep: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = [] if overrides[0].startswith(("task", "sweep")) else ["task=experiment"]
+    assert sweep(tmp_path, *task, *overrides) == 3
+    shown = capsys.readouterr().err
+    assert len(shown.strip().splitlines()) == 1
+    assert words in shown
+    assert "aMirrorsKey" not in shown
+    assert "Traceback" not in shown
     assert not (tmp_path / "sweeps").exists()
 
 

@@ -72,9 +72,9 @@ def courses() -> dict[str, list[str]]:
     The result maps the name of each training to its overrides. The first one chooses the data set.
     """
     texts = [name for name in of("model") if name in TEXT_MODELS]
-    images = sorted(
-        set(of("model")) - {*texts}, key=lambda name: (name != "resnet", name)
-    )  # not with digits, which has too many samples for resnet
+    # The slow ones only once and last: not with the probe of cifar10, nor with the many samples of digits and emnist.
+    slow = ["resnet", "vit_tiny"]
+    images = sorted(set(of("model")) - {*texts, *slow}) * 2 + slow
     found: dict[str, list[str]] = {}
     for number, dataset in enumerate(of("dataset")):
         models = texts if dataset in TEXTS else images

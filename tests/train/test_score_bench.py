@@ -17,7 +17,7 @@ def test_the_validators_result_lies_in_the_gates_interval(monkeypatch: pytest.Mo
     """30 rounds with different seeds on Fashion-MNIST, scored by the validator's code on the whole test split."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     bench: Any = importlib.import_module("score")
-    model = ("--architecture", "mlp", "--image-size", "16")
+    model = ("--architecture", "mlp", "--image-size", "8")
     small = ("--no-quarantine", "--threads", "1", "--steps", "48", "--base-steps", "160", "--folder", str(tmp_path))
     found = bench.run(bench.parse([*model, *small, "--rounds", "30"]))
     assert len({entry["seed"] for entry in found["each"]}) == found["rounds"] == 30

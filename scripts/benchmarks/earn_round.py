@@ -15,7 +15,7 @@ from solders.keypair import Keypair
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
-from decloud_pl.chain.send import Sender
+from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import RoundStatus
@@ -92,7 +92,8 @@ async def _play(folder: Path, base: Path, updates: Mapping[str, Path], dataset: 
 def _actor(network: LocalNetwork, rpc: RpcClient) -> Actor:
     wallet, dialect = Wallet(Keypair()), get_dialect(network.dialect)
     network.vm.airdrop(wallet.address, _LAMPORTS)
-    sender = Sender(rpc, wallet, dialect, MemoryTransactionLog())
+    # The RPC server runs in this process, so frequent polling is cheap.
+    sender = Sender(rpc, wallet, dialect, MemoryTransactionLog(), policy=SendPolicy(poll_seconds=0.05))
     return Actor(ChainClient(rpc, dialect), sender, wallet, dialect)
 
 

@@ -148,10 +148,10 @@ def test_the_ablation_runs_each_row_of_its_task_once(bench: Any, tmp_path: Path)
 
 def test_the_texts_come_from_the_documentation_of_packages(bench: Any, tmp_path: Path) -> None:
     make = importlib.import_module("earn_texts").path
-    tables = [make(tmp_path / name, ("hydra", "mpmath")) for name in ("one", "two")]
+    tables = [make(tmp_path / name, ("click", "httpx")) for name in ("one", "two")]
     files = [[(folder / name).read_text() for name in ("train.jsonl", "test.jsonl")] for folder in tables]
     assert files[0] == files[1]
     train, test = ([json.loads(line) for line in text.splitlines()] for text in files[0])
-    assert {row["label"] for row in train} == {row["label"] for row in test} == {"hydra", "mpmath"}
+    assert {row["label"] for row in train} == {row["label"] for row in test} == {"click", "httpx"}
     assert not {row["text"] for row in train} & {row["text"] for row in test}
     assert len(train) > 5 * len(test) > 50

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -25,27 +25,21 @@ from decloud_pl.chain.send import SIGNATURE_FEE, Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import BPS_DENOMINATOR, Payout, Round, Update
-from decloud_pl.errors import ChainError, ProgramError, RoundError, StoreError, TrainingError
+from decloud_pl.errors import ChainError, ProgramError, RoundError, TrainingError
 from decloud_pl.executors.process import Executor
 from decloud_pl.executors.shares import Shares
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
-from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds import margins, round_files
 from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.conventions import Conventions
-from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
+from decloud_pl.rounds.events import Changed, Noted, Reporter, training_event
+from decloud_pl.rounds.publication import Publication
 from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 from decloud_pl.store.publish import StorePublisher
-from decloud_pl.store.upload import time_limit
 from decloud_pl.train.plan import BASE_MODEL_FILE
-
-_LOOK_AFTER = 300.0
-"""Seconds since the publication after which `Steps.submit` asks the store whether it still has the update."""
-_LOOK_SHARE, _MOST_TO_LOOK = 0.125, 60.0
-"""The share of the time until the deadline, and the most seconds, that this may take with another upload."""
 
 
 class Plan(Protocol):
@@ -110,8 +104,10 @@ class Steps:
     base_models: BaseModels | None = None
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
-    # By round: when its update was last known to be published, on the monotonic clock.
-    _published: dict[int, float] = field(default_factory=dict)
+
+    @cached_property
+    def _publication(self) -> Publication:
+        return Publication(self.publisher, self.journal, self.reporter, self.monotonic)
 
     def folder(self, round_id: int) -> Path:
         """Return the folder of a round's files, which exists until the round is over."""
@@ -295,22 +291,8 @@ class Steps:
         """
         update = self._update(record)
         record = self.enter(record.with_update(update), State.PUBLISHING)
-        begun = self.monotonic()
-        loop = asyncio.get_running_loop()
-
-        def progress(store: str, sent: int, total: int) -> None:
-            loop.call_soon_threadsafe(self.reporter.report, Uploading(record.round_id, store, sent, total))
-
-        limit = max(1, seconds_left)
-        async with time_limit(limit, "No store published the update"):
-            pinned = await self.publisher.pin(
-                update,
-                log=JournalUploadLog(self.journal, record.round_id),
-                scratch=self.folder(record.round_id) / "read-back",
-                progress=progress,
-                seconds_left=limit,
-            )
-        self._published[record.round_id] = self.monotonic()
+        begun, folder = self.monotonic(), self.folder(record.round_id)
+        pinned = await self._publication.publish(record.round_id, update, folder, seconds_left=max(1, seconds_left))
         return self.keep(
             replace(
                 record,
@@ -325,7 +307,9 @@ class Steps:
         if cid is None:
             raise TrainingError("The round has no pinned update to submit.")
         record = self.enter(record, State.SUBMITTING)
-        await self._renew(record, cid, seconds_left)
+        update = self.update_on_disk(record.round_id)
+        if update is not None:
+            await self._publication.renew(record, update, self.folder(record.round_id), seconds_left=seconds_left)
 
         async def landed() -> bool:
             submission = await self.chain.submission(record.round_id, self.wallet.address)
@@ -334,27 +318,6 @@ class Steps:
         instruction = self.dialect.submit_gradients(record.round_id, trainer=self.wallet.address, gradient_cid=cid)
         signature = await self._send(instruction, f"submit:{record.round_id}", landed)
         return self.keep(replace(record, submit_signature=signature or record.submit_signature))
-
-    async def _renew(self, record: RoundRecord, cid: str, seconds_left: int) -> None:
-        """Upload an update that was published some time ago again if its store has lost it.
-
-        A failure is only reported: it must not prevent the submission, and the CID stays the same.
-        """
-        now, update = self.monotonic(), self.update_on_disk(record.round_id)
-        if update is None or now - self._published.get(record.round_id, -math.inf) < _LOOK_AFTER:
-            return
-        self._published[record.round_id] = now
-        try:
-            async with time_limit(min(_MOST_TO_LOOK, _LOOK_SHARE * max(0, seconds_left)), "The store did not answer"):
-                await self.publisher.renew(
-                    update,
-                    cid,
-                    record.pinned_provider or "",
-                    log=JournalUploadLog(self.journal, record.round_id),
-                    scratch=self.folder(record.round_id) / "read-back",
-                )
-        except StoreError as error:
-            self.reporter.report(Noted(record.round_id, f"{error.message} The update is submitted nevertheless."))
 
     async def check(self, record: RoundRecord, round_: Round) -> RoundRecord:
         """Send the transaction that moves a round to its next status after a deadline.
@@ -421,7 +384,7 @@ class Steps:
         """End a round and delete its folder."""
         record = self.enter(record, state, reason)
         shutil.rmtree(self.folder(record.round_id), ignore_errors=True)
-        self._published.pop(record.round_id, None)
+        self._publication.forget(record.round_id)
         return record
 
     def delete_leftovers(self) -> None:

@@ -6,6 +6,7 @@ import atexit
 import functools
 import gc
 import itertools
+import logging
 import os
 import signal
 import sys
@@ -203,6 +204,16 @@ def _home(_session_home: Iterator[Path]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         _set_home(patch, next(_session_home))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """Undo what commands and Hydra do to the root logger: their handlers write to the standard output of one test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def _set_home(patch: pytest.MonkeyPatch, home: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,14 +41,9 @@ SMALL = ("model=mlp", "+model.hidden=32")
 
 
 @pytest.fixture
-def hydra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what Hydra changes in this process. Its log handler writes to the standard output of a single test."""
+def hydra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Hydra run in this process."""
     monkeypatch.setattr("sys.argv", ["decloud_pl"])
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def test_the_score_is_the_validators(tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -58,17 +57,7 @@ def user(home: Path, **environ: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def _logging() -> Iterator[None]:
-    """Undo what Hydra does to the root logger, because its handlers write to the test's standard output."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-@pytest.fixture
-def sweep(_logging: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def sweep(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """A function that works like ``python -m decloud_pl -m`` for a `user`, but in this process."""
 
     def run(home: Path, *words: str, **environ: str) -> int:
@@ -164,7 +153,6 @@ def test_a_secret_in_a_file_would_be_found(tmp_path: Path) -> None:
     assert holding(tmp_path, [KEY]) == [str(tmp_path / "a" / "b.log")]
 
 
-@pytest.mark.usefixtures("_logging")
 def test_no_secret_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

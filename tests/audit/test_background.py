@@ -229,7 +229,7 @@ async def _oom_score_of_scoring() -> str:
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "decloud_pl.train.score" in child.cmdline():
-                    return oom_score_of(child)
+                    return await asyncio.to_thread(oom_score_of, child)
         await asyncio.sleep(0.02)
 
 

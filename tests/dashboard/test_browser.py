@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from decloud_pl.journal.audits import Audit, store_audit
@@ -123,9 +124,13 @@ def test_another_wallet_opens_a_page_that_exists(page: WebDriver, url: str, home
     home.journal.save(record(70, State.FAILED))
     go(page, url, f"{path}?owner={OWNER.folder}")
     page.find_element(By.CSS_SELECTOR, "[aria-label=Wallet]").click()
-    until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, ".q-menu .q-item")) == 2)
-    options = page.find_elements(By.CSS_SELECTOR, ".q-menu .q-item")
-    next(option for option in options if "Other" in option.text).click()
+
+    def others() -> list[WebElement]:  # the menu opens with an animation, and its texts are empty until then
+        options = page.find_elements(By.CSS_SELECTOR, ".q-menu .q-item")
+        return [option for option in options if len(options) == 2 and "Other" in option.text]
+
+    until(page, others)
+    others()[0].click()
     until(page, lambda: page.current_url.endswith(f"{target}?owner={other.folder}"))
     until(page, lambda: "Round" in text_of(page, "h1") or text_of(page, "h1") == "Log")
 

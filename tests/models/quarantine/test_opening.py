@@ -67,6 +67,13 @@ def child_of(process: psutil.Process) -> psutil.Process:
 
 
 def oom_score_of(process: psutil.Process) -> str:
+    """Return the process's own value, which its parent sets just after the start."""
+    inherited = _oom_score_now(psutil.Process())
+    wait_for(lambda: _oom_score_now(process) != inherited)
+    return _oom_score_now(process)
+
+
+def _oom_score_now(process: psutil.Process) -> str:
     return Path(f"/proc/{process.pid}/oom_score_adj").read_text(encoding="ascii").strip()
 
 
@@ -109,7 +116,7 @@ async def test_the_kernel_takes_the_inspection_of_a_strangers_file_before_a_trai
 ) -> None:
     opening = asyncio.create_task(open_in_task(packaged, tmp_path / "out"))
     child = await asyncio.to_thread(child_of, psutil.Process())
-    assert oom_score_of(child) == "900"
+    assert await asyncio.to_thread(oom_score_of, child) == "900"
     await opening
 
 

@@ -92,11 +92,22 @@ async def test_a_cancellation_that_comes_with_the_stop_is_not_lost() -> None:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A reserved port without a listener. Only a server with SO_REUSEADDR can take it over."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        yield int(sock.getsockname()[1])
+    """A reserved port without a listener. Only a server with SO_REUSEADDR can take it over.
+
+    The next port, on which a local network has its WebSocket, is reserved as well.
+    """
+    while True:
+        with socket.socket() as sock, socket.socket() as following:
+            for one in (sock, following):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", 0))
+            number = int(sock.getsockname()[1])
+            try:
+                following.bind(("127.0.0.1", number + 1))
+            except (OSError, OverflowError):  # it is in use, or there is no such port
+                continue
+            yield number
+            return
 
 
 def settings_of(tmp_path: Path, port: int, *overrides: str) -> Settings:

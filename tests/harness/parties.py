@@ -136,9 +136,12 @@ class Parties:
                 loop.call_soon(self._score, event.round_id)
             elif isinstance(event, RewardClaimed) and event.trainer == self.trainer:
                 self.done.add(event.round_id)
-                if self.posted < self.rounds:
-                    loop.call_soon(self.post)
+                loop.call_soon(self._post_next)
             self._news.set()
+
+    def _post_next(self) -> None:
+        if self.posted < self.rounds:
+            self.post()
 
     def _start(self, round_id: int) -> None:
         self.execute(self.dialect.start_training(round_id, validator=self._key.pubkey(), baseline_score=1000))

@@ -217,9 +217,7 @@ class ChainClient:
         except RpcRejected as error:
             asked = await self._latest(error)
             addresses = [self.dialect.submission_address(round_id, trainer) for round_id in asked]
-            accounts = zip(addresses, await self.rpc.accounts(addresses), strict=True)
-            existing = [(address, account) for address, account in accounts if account is not None]
-            found = self._decodable(existing, self._decode_submission)
+            found = await self._submissions_at(addresses)
         return sorted(found, key=lambda value: value.round_id)
 
     async def round_submissions(self, round_id: int) -> list[Submission]:
@@ -229,6 +227,10 @@ class ChainClient:
         trainers = sorted({one.trainer for one in listed if one.round_id == round_id}, key=bytes)
         # A list does not tell its slot. It may be older than the shares, so the accounts are read again.
         addresses = [self.dialect.submission_address(round_id, trainer) for trainer in trainers]
+        return await self._submissions_at(addresses)
+
+    async def _submissions_at(self, addresses: Sequence[Pubkey]) -> list[Submission]:
+        """Read the submissions at these addresses, in this order, without the missing ones."""
         accounts = zip(addresses, await self.rpc.accounts(addresses), strict=True)
         existing = [(address, account) for address, account in accounts if account is not None]
         return self._decodable(existing, self._decode_submission)

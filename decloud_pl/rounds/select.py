@@ -123,7 +123,7 @@ class Decision:
 
 
 def explain(round_: Round, criteria: Criteria, situation: Situation, *, dataset: str | DatasetError) -> Iterator[Check]:
-    """Yield all checks of a round, in the order of their precedence. Each is made only when it is asked for.
+    """Yield all checks of a round, in the order of their precedence. Make each check only when the caller asks for it.
 
     ``dataset`` is the data set to train on, or the error that explains why there is none.
     """
